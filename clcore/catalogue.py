@@ -1,0 +1,116 @@
+"""What can be chosen — methods, benchmarks, networks — readable without torch.
+
+`catalogue.json` is generated from the registries by `python -m clcore catalogue` and committed; forms, the command line's
+checks and the method cards read it here.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from clcore.errors import UnknownName
+from clcore.knobs import Knob
+
+PATH = Path(__file__).with_name("catalogue.json")
+Scenario = Literal["task", "domain", "class"]
+SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
+
+
+class _Card(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    summary: str
+    knobs: tuple[Knob, ...] = ()
+
+
+class Recommendation(BaseModel):
+    """A strength to start from, and how it was found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    benchmark: str
+    scenario: Scenario
+    strength: float
+    provenance: str
+
+
+class MethodCard(_Card):
+    family: Literal["baseline", "reference", "regularization", "rehearsal", "isolation", "distillation"]
+    scenarios: tuple[Scenario, ...]
+    needs_boundaries: bool
+    uses_memory: bool
+    paper: str
+    formula: str
+    stores: str
+    sweep: tuple[float, ...] = ()
+    recommended: tuple[Recommendation, ...] = ()
+
+    @property
+    def strength(self) -> Knob | None:
+        """The knob that may be swept inside one run, if the method has one."""
+        return next((k for k in self.knobs if k.axis), None)
+
+    def recommended_strength(self, benchmark: str, scenario: str) -> Recommendation | None:
+        """The recommendation for this benchmark and scenario; None where the knob's default is all there is."""
+        return next((r for r in self.recommended if (r.benchmark, r.scenario) == (benchmark, scenario)), None)
+
+
+class Training(BaseModel):
+    """Settings of training that suit a benchmark; the form and the command line start from them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int
+    batch_size: int
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: float
+    hidden: tuple[int, ...]
+
+
+class BenchmarkCard(_Card):
+    scenarios: tuple[Scenario, ...]
+    default_scenario: Scenario
+    offline: bool
+    downloads: str
+    training: Training
+
+
+class NetworkCard(_Card):
+    pass
+
+
+class Catalogue(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    methods: tuple[MethodCard, ...]
+    benchmarks: tuple[BenchmarkCard, ...]
+    networks: tuple[NetworkCard, ...]
+
+    def method(self, name: str) -> MethodCard:
+        return _find("method", name, self.methods)
+
+    def benchmark(self, name: str) -> BenchmarkCard:
+        return _find("benchmark", name, self.benchmarks)
+
+    def network(self, name: str) -> NetworkCard:
+        return _find("network", name, self.networks)
+
+
+def _find(kind, name, cards):
+    for card in cards:
+        if card.name == name:
+            return card
+    raise UnknownName(kind, name, [card.name for card in cards])
+
+
+@cache
+def catalogue() -> Catalogue:
+    """The committed catalogue."""
+    return Catalogue.model_validate_json(PATH.read_text(encoding="utf-8"))

@@ -1,0 +1,149 @@
+"""What a run reports: typed, versioned, append-only. A run's state and curves are the fold of its events.
+
+Arrays are plain nested lists with a replica axis first; a number without meaning is None. Accuracies are fractions in 0..1.
+`replicas` names the rows of an array by their position in `RunStarted.replicas` (large runs train in groups).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+VERSION = 1
+Row = list[float | None]
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ReplicaInfo(_Event):
+    seed: int
+    strength: float | None = None
+    memory: int | None = None
+    digest: str
+
+
+class RunStarted(_Event):
+    """The plan: everything a page needs to draw empty axes."""
+
+    type: Literal["run_started"] = "run_started"
+    version: int = VERSION
+    method: str
+    benchmark: str
+    scenario: str
+    tasks: list[str] = Field(description="a short name per task, in order, for a chart (T)")
+    replicas: list[ReplicaInfo] = Field(description="(K)")
+    epochs: int
+    chance: list[list[float | None]] = Field(
+        description="(T+1, T): chance level of each cell of the accuracy matrix; None where the cell has no meaning"
+    )
+    test_examples: list[int] = Field(description="test examples per task (T); the smallest over replicas")
+    train_examples: list[int] = Field(description="training examples per task (T); the smallest over replicas")
+    device: str
+    versions: dict[str, str] = {}
+    note: str = Field("", description="a sentence when something asked for was dropped, such as an axis a method lacks")
+
+
+class PhaseStarted(_Event):
+    type: Literal["phase_started"] = "phase_started"
+    task: int = Field(description="1-based")
+    name: str
+    replicas: list[int]
+
+
+class Progress(_Event):
+    """Where training stands; thinned to a few per second."""
+
+    type: Literal["progress"] = "progress"
+    task: int
+    position: float = Field(description="tasks trained, with fraction: 0 at the start, T at the end")
+    replicas: list[int]
+    losses: dict[str, Row] = Field(description="mean of each loss term since the last report, per replica")
+    train_samples: int
+    train_seconds: float
+
+
+class Evaluated(_Event):
+    """A live evaluation on a fixed subset of the test data; not a row of the accuracy matrix."""
+
+    type: Literal["evaluated"] = "evaluated"
+    task: int
+    position: float = Field(description="tasks trained, with fraction: 0 at the start, T at the end")
+    step: int = Field(description="gradient steps taken in this task")
+    replicas: list[int]
+    accuracy: list[Row] = Field(description="(replicas, T): None for tasks not seen yet")
+
+
+class TaskFinished(_Event):
+    """Row `task` of the accuracy matrices (row 0 is the untrained network), for all K replicas."""
+
+    type: Literal["task_finished"] = "task_finished"
+    task: int = Field(description="0 for the untrained network")
+    test: list[Row] = Field(description="(K, T)")
+    validation: list[Row] | None = Field(description="(K, T); None without validation data")
+    footprint: list[dict[str, int]] = Field(description="bytes by kind, per replica")
+    diverged: list[int] = []
+
+
+class Diverged(_Event):
+    """A replica whose loss stopped being finite: frozen from here on."""
+
+    type: Literal["diverged"] = "diverged"
+    replica: int
+    task: int
+    step: int
+    term: str
+
+
+class Insight(_Event):
+    """Small named arrays from a method, for pictures."""
+
+    type: Literal["insight"] = "insight"
+    task: int
+    arrays: dict[str, Any]
+
+
+class Resumed(_Event):
+    """Training goes on from a checkpoint: the events after `from_seq` (and before this one) no longer count."""
+
+    type: Literal["resumed"] = "resumed"
+    from_seq: int
+    task: int = Field(description="tasks that were finished in the checkpoint")
+
+
+class RunFinished(_Event):
+    """The run's results, in the shape of one entry of `runs` in the command line's JSON."""
+
+    type: Literal["run_finished"] = "run_finished"
+    result: dict[str, Any]
+
+
+class RunFailed(_Event):
+    type: Literal["run_failed"] = "run_failed"
+    message: str = Field(description="one sentence for a person")
+    traceback: str = ""
+
+
+class RunCancelled(_Event):
+    type: Literal["run_cancelled"] = "run_cancelled"
+    result: dict[str, Any] | None = Field(None, description="what was finished by then, if anything")
+
+
+Event = Annotated[
+    RunStarted | PhaseStarted | Progress | Evaluated | TaskFinished | Diverged | Insight | Resumed
+    | RunFinished | RunFailed | RunCancelled,
+    Field(discriminator="type"),
+]  # fmt: skip
+_adapter: TypeAdapter[Event] = TypeAdapter(Event)
+
+TERMINAL = (RunFinished, RunFailed, RunCancelled)
+
+
+def dump(event: Event) -> str:
+    return event.model_dump_json()
+
+
+def load(text: str | bytes) -> Event:
+    return _adapter.validate_json(text)

@@ -1,0 +1,254 @@
+"""What to run: an `ExperimentSpec` splits into one `RunSpec` per method; a run's grid gives its K replicas.
+
+Frozen pydantic models, JSON both ways, no torch. A spec is checked against the catalogue when it is made: whatever is wrong
+is a `RequestError` with one sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from clcore.catalogue import MethodCard, Scenario, catalogue
+from clcore.errors import RequestError
+from clcore.knobs import check_settings
+
+Scalar = bool | int | float | str | None
+MAX_REPLICAS = 512
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One network of a run: its seed, and what varies beside it (None where the method has no such axis)."""
+
+    seed: int
+    strength: float | None = None
+    memory: int | None = None
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MethodChoice(_Frozen):
+    """A method, or a composition such as "er+ewc", with its settings under qualified names ("ewc.fisher")."""
+
+    name: str
+    settings: dict[str, Scalar] = {}
+    strengths: tuple[float, ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self.name.split("+"))
+
+    @property
+    def cards(self) -> tuple[MethodCard, ...]:
+        return tuple(catalogue().method(part) for part in self.parts)
+
+    @property
+    def swept_part(self) -> MethodCard | None:
+        """The first part that has a strength: the one that `strengths` sweeps."""
+        return next((card for card in self.cards if card.strength), None)
+
+    @property
+    def uses_memory(self) -> bool:
+        return any(card.uses_memory for card in self.cards)
+
+    def part_settings(self, part: str) -> dict[str, Any]:
+        """All settings of one part, checked, defaults filled in."""
+        given = {key.split(".", 1)[1]: v for key, v in self.settings.items() if key.split(".", 1)[0] == part}
+        return check_settings(given, catalogue().method(part).knobs, part)
+
+
+class NetworkChoice(_Frozen):
+    name: str = "mlp"
+    hidden: tuple[int, ...] = (100, 100)
+
+
+class OptimizerChoice(_Frozen):
+    name: Literal["sgd", "adam"] = "sgd"
+    lr: float = Field(0.1, gt=0, le=100)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0, le=10)
+
+
+class Grid(_Frozen):
+    """What varies inside a run beside a method's own strengths."""
+
+    seeds: tuple[int, ...] = (0,)
+    memories: tuple[int, ...] = (200,)
+
+
+class _Conditions(_Frozen):
+    """Everything that all methods of an experiment share."""
+
+    benchmark: str
+    options: dict[str, Scalar] = {}
+    scenario: Scenario
+    network: NetworkChoice = NetworkChoice()
+    optimizer: OptimizerChoice = OptimizerChoice()
+    epochs: int = Field(10, ge=1, le=10_000)
+    batch_size: int = Field(16, ge=1, le=65_536)
+    active_classes: Literal["seen", "all", "current"] = "seen"
+    optimizer_state: Literal["reset", "keep"] = "reset"
+    live_points: int = Field(20, ge=0, le=1000, description="live evaluations per task")
+    live_examples: int = Field(100, ge=1, le=10_000, description="test examples of each task in a live evaluation")
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    grid: Grid = Grid()
+
+    def _check_conditions(self) -> None:
+        card = catalogue().benchmark(self.benchmark)
+        if self.scenario not in card.scenarios:
+            raise RequestError(
+                f"{self.benchmark} has no {self.scenario} scenario; choose one of {', '.join(card.scenarios)}."
+            )
+        check_settings(dict(self.options), card.knobs, self.benchmark)
+        catalogue().network(self.network.name)
+        for width in self.network.hidden:
+            if not 1 <= width <= 65_536:
+                raise RequestError(f"A hidden layer of {width} units is not allowed: give widths from 1 to 65536.")
+        if self.optimizer.name == "adam" and self.optimizer.momentum:
+            raise RequestError(
+                f"momentum = {self.optimizer.momentum:g} belongs to SGD; with adam leave it at 0 or choose --optimizer sgd."
+            )
+        _check_axis("seed", self.grid.seeds, 0, 2**31 - 1)
+        _check_axis("memory budget", self.grid.memories, 0, 10_000_000)
+
+    @property
+    def benchmark_options(self) -> dict[str, Any]:
+        """Every option of the benchmark, defaults filled in."""
+        return check_settings(dict(self.options), catalogue().benchmark(self.benchmark).knobs, self.benchmark)
+
+
+class RunSpec(_Conditions):
+    """One method under one set of conditions: what one process trains."""
+
+    method: MethodChoice
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._check_conditions()
+        check_method(self.method, self.scenario)
+        if len(self.replicas) > MAX_REPLICAS:
+            raise RequestError(
+                f"{self.method.name} would train {len(self.replicas)} replicas (seeds × strengths × memories); "
+                f"at most {MAX_REPLICAS} are allowed: ask for fewer values."
+            )
+        return self
+
+    @property
+    def replicas(self) -> tuple[Replica, ...]:
+        """The K replicas, ordered seed, then strength, then memory."""
+        part = self.method.swept_part
+        strengths: Sequence[float | None] = (None,)
+        if part is not None:
+            chosen = self.method.part_settings(part.name)[part.strength.name]
+            strengths = self.method.strengths or (chosen,)
+        memories: Sequence[int | None] = self.grid.memories if self.method.uses_memory else (None,)
+        return tuple(Replica(s, x, m) for s in self.grid.seeds for x in strengths for m in memories)
+
+    def digest(self, replica: Replica) -> str:
+        """Identifies what decides a replica's numbers: the spec without its grid, and the replica's own values.
+
+        The device and the live evaluation are left out: they do not change a final number.
+        """
+        base = self.model_dump(mode="json", exclude={"grid", "device", "live_points", "live_examples"})
+        base["options"] = self.benchmark_options
+        base["method"] = {
+            "name": self.method.name,
+            "settings": {part: self.method.part_settings(part) for part in self.method.parts},
+        }
+        if (part := self.method.swept_part) is not None:
+            base["method"]["settings"][part.name].pop(part.strength.name)
+        base["replica"] = [replica.seed, replica.strength, replica.memory]
+        return hashlib.sha256(json.dumps(base, sort_keys=True).encode()).hexdigest()[:16]
+
+    def dropped_axes(self) -> tuple[str, ...]:
+        """Grid axes that this method does not have, as words ("memory")."""
+        return () if self.method.uses_memory or len(self.grid.memories) == 1 else ("memory",)
+
+
+class ExperimentSpec(_Conditions):
+    """What a person asks for: conditions and the chosen methods."""
+
+    methods: tuple[MethodChoice, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._check_conditions()
+        names = [m.name for m in self.methods]
+        for name in names:
+            if names.count(name) > 1:
+                raise RequestError(f"{name} is chosen twice; choose each method once and sweep its strength instead.")
+        self.runs()
+        return self
+
+    def runs(self) -> tuple[RunSpec, ...]:
+        """One run per method, in the order chosen."""
+        shared = {name: getattr(self, name) for name in _Conditions.model_fields}
+        return tuple(make(RunSpec, method=method, **shared) for method in self.methods)
+
+
+def make(model: type[BaseModel], /, **fields: Any) -> Any:
+    """Builds a spec; whatever is wrong becomes one RequestError with one sentence."""
+    try:
+        return model(**fields)
+    except ValidationError as error:
+        raise RequestError(_sentence(error)) from None
+
+
+def from_json(model: type[BaseModel], text: str) -> Any:
+    """Reads a spec from JSON; whatever is wrong becomes one RequestError with one sentence."""
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise RequestError(_sentence(error)) from None
+
+
+def check_method(choice: MethodChoice, scenario: str) -> None:
+    """Raises RequestError when the composition, a setting or a strength is not allowed in this scenario."""
+    for part in choice.parts:
+        if choice.parts.count(part) > 1:
+            raise RequestError(f"{choice.name} names {part} twice; name each part once.")
+    for card in choice.cards:
+        if scenario not in card.scenarios:
+            raise RequestError(
+                f"{card.name} does not work in the {scenario} scenario; it works in: {', '.join(card.scenarios)}."
+            )
+    for key in choice.settings:
+        part, _, name = key.partition(".")
+        if not name or part not in choice.parts:
+            raise RequestError(
+                f"'{key}' does not name a setting of {choice.name}; write METHOD.NAME with METHOD one of {', '.join(choice.parts)}."
+            )
+    for part in choice.parts:
+        choice.part_settings(part)
+    if choice.strengths:
+        card = choice.swept_part
+        if card is None:
+            raise RequestError(f"{choice.name} has no strength to sweep; leave its --strengths out.")
+        for value in choice.strengths:
+            card.strength.check(float(value), card.name)
+        if len(set(choice.strengths)) < len(choice.strengths):
+            raise RequestError(f"The strengths of {choice.name} repeat a value; give each one once.")
+
+
+def _check_axis(noun: str, values: Sequence[int], low: int, high: int) -> None:
+    if not values:
+        raise RequestError(f"Give at least one {noun}.")
+    for value in values:
+        if not low <= value <= high:
+            raise RequestError(f"A {noun} of {value} is not allowed: give whole numbers from {low} to {high}.")
+    if len(set(values)) < len(values):
+        raise RequestError(f"The {noun}s {', '.join(map(str, values))} repeat a value; give each one once.")
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the request"
+    return f"{where} = {first.get('input')!r} is not allowed: {first['msg']}."
