@@ -39,4 +39,4 @@ class Generators:
 
     def load_state_dict(self, state: dict) -> None:
         for g, saved in zip(self._generators, state["states"], strict=True):
-            g.set_state(saved.cpu())
+            g.set_state(saved.cpu().clone())  # torch reads a row of a larger tensor from that tensor's beginning

@@ -1,0 +1,32 @@
+"""Forgetting Lab: `streamlit run app.py`."""
+
+import gc
+
+import streamlit as st
+
+from clcore.ui.frame import designed_errors, wake_runner
+from clcore.ui.live_plot import publish_plotly
+from clcore.ui.text import _
+
+st.set_page_config(page_title="Forgetting Lab", page_icon=":material/psychology:", layout="wide")
+
+
+@st.cache_resource(show_spinner=False)
+def prepare() -> None:
+    """Once a server: the chart library in place, a runner that warms up, and a quiet garbage collector."""
+    publish_plotly()
+    wake_runner()
+    gc.collect()
+    gc.freeze()
+
+
+page = st.navigation(
+    [
+        st.Page("pages/lab/lab.py", title=_("Lab"), icon=":material/science:", default=True),
+        st.Page("pages/results/runs.py", title=_("Runs"), icon=":material/list_alt:", url_path="runs"),
+    ],
+    position="top",
+)
+with designed_errors():
+    prepare()
+page.run()

@@ -1,0 +1,7 @@
+"""`python -m clcore …`"""
+
+import sys
+
+from clcore.cli import main
+
+sys.exit(main())

@@ -1,0 +1,39 @@
+"""A mini-batch of all replicas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One gradient step's examples, for K replicas.
+
+    x       (K, B, *input_shape) inputs
+    y       (K, B) output units, 0..outputs-1
+    weight  (K, B) 1 for an example, 0 for padding
+    count   (K,) examples per replica: the sum of `weight`
+    task    the 0-based task all examples come from, or (K, B) where they are mixed
+    ids     (K, B) positions of the examples in the data set (what a memory stores)
+    epoch   (K,) how often each replica has been through the data, from 0
+    replay  what a method mixed in; each part is a batch of its own
+    """
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor
+    count: Tensor
+    task: int | Tensor
+    ids: Tensor
+    epoch: tuple[int, ...] = ()
+    replay: tuple[Batch, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Batch, ...]:
+        """The current examples, then every replayed part (each without its own `replay`)."""
+        return (self, *self.replay)
+
+    def with_replay(self, part: Batch) -> Batch:
+        return replace(self, replay=(*self.replay, part))

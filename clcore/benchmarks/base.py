@@ -1,0 +1,278 @@
+"""What a benchmark provides: a stream of tasks for K replicas.
+
+A data set is one tensor on the training device; an example is its row there, its *id*. A task is lists of ids and a way of
+seeing them (`Inputs`: as they are, permuted, rotated), so a mini-batch is a gather. Replicas with the same seed share a *row*
+of every table: tables are (S, …) for S distinct seeds, and `rows` (K,) says which one a replica reads.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from clcore.benchmarks.sources import Source, SourceFacts
+from clcore.catalogue import Scenario, Training
+from clcore.errors import RequestError
+from clcore.knobs import Knobs, check_settings, knob
+
+Progress = Callable[[str, float | None], None]
+
+# A gather works through a large request in pieces of this many numbers: its temporaries then stay in a CPU's cache, and small
+# beside a GPU's memory.
+_PIECE = {"cpu": 1 << 19, "cuda": 1 << 25, "mps": 1 << 23}
+
+
+class Inputs:
+    """The examples as they are, scaled by `scale`; subclasses show each task its own view of them.
+
+    `data` is (N, d), one example a row; a batch comes out as (K, B, *shape) floats.
+    """
+
+    def __init__(self, data: Tensor, shape: Sequence[int], scale: float, rows: Tensor):
+        self.data = data
+        self.shape = tuple(shape)
+        self.scale = scale
+        self.rows = rows
+        self.numbers = math.prod(self.shape)
+
+    def __call__(self, task: int | Tensor, ids: Tensor) -> Tensor:
+        """Inputs (K, B, *shape) of the examples `ids` (K, B), seen as in `task`: one task, or one for each, (K, B)."""
+        replicas, batch = ids.shape
+        out = torch.empty(replicas, batch, self.numbers, device=self.data.device)
+        step = max(1, _PIECE[self.data.device.type] // max(1, replicas * self.numbers))
+        for start in range(0, batch, step):
+            piece = slice(start, start + step)
+            self.fill(out[:, piece], task if isinstance(task, int) else task[:, piece], ids[:, piece])
+        return out.view(replicas, batch, *self.shape)
+
+    def fill(self, out: Tensor, task: int | Tensor, ids: Tensor) -> None:
+        """Writes the inputs of `ids` (K, b) into `out` (K, b, d)."""
+        torch.mul(self.examples(ids), self.scale, out=out)
+
+    def examples(self, ids: Tensor) -> Tensor:
+        """The stored rows (K, b, width) of `ids` (K, b)."""
+        return self.data.index_select(0, ids.flatten()).view(*ids.shape, -1)
+
+    def chosen(self, table: Tensor, task: Tensor) -> Tensor:
+        """Entries (K, b, …) of `table` (S, T, …) for each example's `task` (K, b)."""
+        entries = self.rows.unsqueeze(1) * table.shape[1] + task
+        return table.flatten(0, 1).index_select(0, entries.flatten()).view(*task.shape, *table.shape[2:])
+
+
+class Examples:
+    """(task, id) → (input, output unit), for every replica."""
+
+    def __init__(self, inputs: Inputs, labels: Tensor, units: Tensor, rows: Tensor):
+        """`labels` (N,) classes; `units` (S, T, classes) output unit of a class in a task, −1 where it has none."""
+        self.inputs = inputs
+        self.labels = labels
+        self.units = units
+        self.rows = rows
+        self._tasks = units.shape[1]
+        self._flat_units = units.flatten()
+
+    def gather(self, task: int | Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """x (K, B, *input_shape) floats and y (K, B) output units; `task` is one task or one for each example, (K, B)."""
+        classes = self.units.shape[2]
+        offset = (self.rows.unsqueeze(1) * self._tasks + task) * classes
+        return self.inputs(task, ids), self._flat_units[offset + self.labels[ids]]
+
+
+class Split:
+    """The training, validation or test examples of one task.
+
+    indices (K, N) ids, padded with a valid id; lengths (K,) how many of them are meant. Their order is random (fixed by the
+    seed; for test sets the same for all), so the first n are a fair sample.
+    """
+
+    def __init__(self, examples: Examples, task: int, table: Tensor, lengths: Tensor, rows: Tensor):
+        """`table` (S, N) ids and `lengths` (S,), of which replica k reads row `rows[k]`."""
+        self._examples = examples
+        self._task = task
+        self._table = table
+        self._rows = rows
+        self.lengths = lengths[rows]
+        self.width: int = table.shape[1]
+
+    def __repr__(self) -> str:
+        return f"Split(task {self._task}, K = {len(self.lengths)}, N = {self.width})"
+
+    @property
+    def indices(self) -> Tensor:
+        """(K, N) ids of the examples."""
+        return self._table[self._rows]
+
+    def ids(self, positions: Tensor) -> Tensor:
+        """Ids (K, B) of the examples at `positions` (K, B) of this split."""
+        return self._table[self._rows.unsqueeze(1), positions]
+
+    def gather(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """x (K, B, *input_shape) floats and y (K, B) output units of the examples at `positions` (K, B)."""
+        return self._examples.gather(self._task, self.ids(positions))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a stream; `index` counts from 0."""
+
+    index: int
+    name: str
+    train: Split
+    validation: Split | None
+    test: Split
+    examples: Examples
+
+    def gather_ids(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """x (K, B, *input_shape) and y (K, B) of the examples `ids` (K, B) as this task shows them."""
+        return self.examples.gather(self.index, ids)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The tasks of K replicas, in the order in which they are learned.
+
+    groups (T, O) says which output units belong to a task: disjoint ranges in the task and class scenarios, all in domain.
+    bounds are the limits ((x0, x1), (y0, y1)) of a two-dimensional input space, for drawing; None elsewhere.
+    """
+
+    tasks: list[Task]
+    outputs: int
+    input_shape: tuple[int, ...]
+    groups: Tensor
+    scenario: Scenario
+    classes_per_task: int
+    examples: Examples
+    bounds: tuple[tuple[float, float], tuple[float, float]] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.groups.device
+
+    @property
+    def example_bytes(self) -> int:
+        """Bytes of one example's input as the data set has it (without the border that rotations add)."""
+        inputs = self.examples.inputs
+        return inputs.numbers * inputs.data.element_size()
+
+    def gather(self, task: int | Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """x (K, B, *input_shape) and y (K, B) of the examples `ids` (K, B), each seen as in its `task`, an int or (K, B)."""
+        return self.examples.gather(task, ids)
+
+
+class StreamOptions(Knobs):
+    """Options that every benchmark has."""
+
+    tasks: int = knob(5, ge=1, le=50, help="number of tasks in the stream")
+    train_per_task: int | None = knob(
+        None, ge=1, le=60_000, unit="examples", help="training examples drawn for each task; none: all there are"
+    )
+    validation: float = knob(0.1, ge=0, le=0.5, help="share of the training examples held out for decisions")
+    stream_seed: int | None = knob(
+        None, ge=0, le=2**31 - 1, help="fixes the stream for all replicas; none: each replica's own seed decides"
+    )
+
+
+class Benchmark(ABC):
+    """A data set and the stream made of it. `title` … `training` are declared by each benchmark.
+
+    `options` are checked against `Options`, and the scenario against `scenarios`: RequestError says what is allowed.
+    """
+
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    scenarios: ClassVar[tuple[Scenario, ...]]
+    default_scenario: ClassVar[Scenario]
+    offline: ClassVar[bool] = True
+    downloads: ClassVar[str] = ""
+    training: ClassVar[Training]
+    facts: ClassVar[SourceFacts]
+
+    Options: ClassVar[type[StreamOptions]] = StreamOptions
+
+    def __init__(
+        self, options: dict[str, Any], *, scenario: str, data_dir: Path | str, device: torch.device | str = "cpu"
+    ):
+        self.name = name_of(type(self))
+        self.options = self.checked(options)
+        if scenario not in self.scenarios:
+            raise RequestError(f"{self.name} has no {scenario} scenario; choose one of {', '.join(self.scenarios)}.")
+        self.scenario: Scenario = scenario
+        self.data_dir = Path(data_dir)
+        self.device = torch.device(device)
+        self._source: Source | None = None
+
+    @classmethod
+    def checked(cls, options: dict[str, Any]) -> Any:
+        """`options` as this benchmark's `Options`, defaults filled in. Raises RequestError."""
+        return cls.Options(**check_settings(dict(options), cls.Options.describe(), name_of(cls)))
+
+    def prepare(self, progress: Progress = lambda message, share: None) -> None:
+        """Loads the data set onto the device, downloading it where it is missing.
+
+        `progress` receives a sentence and the share done, 0..1 (None: unknown). Raises DataError.
+        """
+        if self._source is None:
+            self._source = self.arranged(self.load(progress)).to(self.device)
+
+    @property
+    def source(self) -> Source:
+        """The data set, loaded on first use."""
+        self.prepare()
+        return self._source
+
+    @abstractmethod
+    def load(self, progress: Progress) -> Source:
+        """Reads the data set. Raises DataError."""
+
+    def arranged(self, source: Source) -> Source:
+        """The data set in the form in which the device keeps it."""
+        return source
+
+    @abstractmethod
+    def stream(self, seeds: Sequence[int]) -> Stream:
+        """The stream of one replica per entry of `seeds` (which may repeat). Raises RequestError, DataError."""
+
+    @classmethod
+    @abstractmethod
+    def memory_estimate(cls, options: dict[str, Any], scenario: str, replicas: int) -> int:
+        """Bytes on the training device, data and tables, when `replicas` have `replicas` different seeds."""
+
+    def rows(self, seeds: Sequence[int]) -> tuple[list[int], Tensor]:
+        """The S distinct seeds that decide the stream, and each replica's row among them, (K,)."""
+        if self.options.stream_seed is not None:
+            seeds = [self.options.stream_seed] * len(seeds)
+        distinct = list(dict.fromkeys(seeds))
+        return distinct, torch.tensor([distinct.index(seed) for seed in seeds], device=self.device)
+
+    def check_train_per_task(self, available: int) -> None:
+        """Raises RequestError when a task has fewer training examples than asked for."""
+        wanted = self.options.train_per_task
+        if wanted is not None and wanted > available:
+            raise RequestError(
+                f"{self.name}.train_per_task = {wanted} is not allowed: after the validation split a task has as few as "
+                f"{available} training examples; give a whole number from 1 to {available} (or 'none')."
+            )
+
+
+def name_of(benchmark: type[Benchmark]) -> str:
+    """The name a benchmark has in the catalogue: its file's."""
+    return benchmark.__module__.rpartition(".")[2].replace("_", "-")
+
+
+def output_groups(tasks: int, classes: int, scenario: str) -> Tensor:
+    """(T, O) bool: which output units belong to which task."""
+    if scenario == "domain":
+        return torch.ones(tasks, classes, dtype=torch.bool)
+    return torch.eye(tasks, dtype=torch.bool).repeat_interleave(classes, dim=1)
+
+
+def distinct_rows(options: StreamOptions, replicas: int) -> int:
+    """How many rows the tables have when every replica has a seed of its own."""
+    return 1 if options.stream_seed is not None else replicas

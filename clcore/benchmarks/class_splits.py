@@ -1,0 +1,139 @@
+"""Split streams: the classes of a data set dealt out to tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from clcore.benchmarks.base import (
+    Benchmark,
+    Examples,
+    Inputs,
+    Split,
+    Stream,
+    StreamOptions,
+    Task,
+    distinct_rows,
+    output_groups,
+)
+from clcore.benchmarks.partition import held_out, padded, partition, shuffled_test, subset
+from clcore.knobs import knob
+from clcore.randomness import generator
+
+
+class SplitBenchmark(Benchmark):
+    """Task t has C = classes / T classes of its own; test data are those classes' test examples.
+
+    Output unit of the class at position p of task t: t·C + p in the task and class scenarios, p in the domain scenario.
+    """
+
+    scenarios = ("task", "domain", "class")
+    default_scenario = "class"
+
+    class Options(StreamOptions):
+        tasks: int = knob(5, ge=1, le=10, divides=10, help="number of tasks; the 10 classes are dealt out evenly")
+        order: Literal["natural", "seeded"] = knob(
+            "natural", help="natural: classes in their usual order; seeded: each seed shuffles them"
+        )
+
+    def stream(self, seeds: Sequence[int]) -> Stream:
+        source, options, tasks = self.source, self.options, self.options.tasks
+        classes = self.facts.classes
+        per_task = classes // tasks
+        counts = self.facts.train_counts
+        kept = [n - h for n, h in zip(counts, held_out(counts, options.validation), strict=True)]
+        held = [n - k for n, k in zip(counts, kept, strict=True)]
+        self.check_train_per_task(min(self._bound(kept, task, min) for task in range(tasks)))
+
+        distinct, rows = self.rows(seeds)
+        orders = [self._class_order(seed) for seed in distinct]  # each (T, C)
+        labels = source.labels.cpu()
+        parts = [
+            partition(source.train_ids, labels[source.train_ids], classes, options.validation, s) for s in distinct
+        ]
+        test_ids = shuffled_test(source.test_ids)
+
+        units = torch.full((len(distinct), tasks, classes), -1)
+        for row, order in enumerate(orders):
+            for task, own in enumerate(order):
+                units[row, task, own] = torch.arange(per_task) + (0 if self.scenario == "domain" else task * per_task)
+        inputs = Inputs(source.data.flatten(1), self.facts.shape, source.scale, rows)
+        examples = Examples(inputs, source.labels, units.to(self.device), rows)
+
+        def split(task: int, lists: list[Tensor], width: int) -> Split:
+            table, lengths = padded(lists, width)
+            return Split(examples, task, table.to(self.device), lengths.to(self.device), rows)
+
+        stream_tasks = []
+        for task in range(tasks):
+
+            def members(ids: Tensor, row: int, task: int = task) -> Tensor:
+                return ids[units[row, task][labels[ids]] >= 0]
+
+            every = range(len(distinct))
+            train = [
+                subset(members(parts[r].train, r), options.train_per_task, seed, task)
+                for r, seed in enumerate(distinct)
+            ]
+            validation = [members(parts[r].validation, r) for r in every]
+            test = [members(test_ids, r) for r in every]
+            stream_tasks.append(
+                Task(
+                    index=task,
+                    name=self._task_name(task, orders),
+                    train=split(task, train, options.train_per_task or self._bound(kept, task, max)),
+                    validation=split(task, validation, self._bound(held, task, max))
+                    if options.validation > 0
+                    else None,
+                    test=split(task, test, self._bound(self.facts.test_counts, task, max)),
+                    examples=examples,
+                )
+            )
+        return Stream(
+            tasks=stream_tasks,
+            outputs=per_task if self.scenario == "domain" else classes,
+            input_shape=self.facts.shape,
+            groups=output_groups(tasks, per_task, self.scenario).to(self.device),
+            scenario=self.scenario,
+            classes_per_task=per_task,
+            examples=examples,
+        )
+
+    def _class_order(self, seed: int) -> Tensor:
+        """Classes (T, C) by task and position."""
+        classes = self.facts.classes
+        if self.options.order == "natural":
+            order = torch.arange(classes)
+        else:
+            order = torch.randperm(classes, generator=generator(seed, "stream/order"))
+        return order.view(self.options.tasks, -1)
+
+    def _bound(self, counts: Sequence[int], task: int, choose: Callable) -> int:
+        """The smallest or largest total that `task` has over every class order that some seed could draw.
+
+        It does not depend on which seeds are trained together, so neither do shapes and refusals.
+        """
+        per_task = len(counts) // self.options.tasks
+        if self.options.order == "natural":
+            return sum(counts[task * per_task : (task + 1) * per_task])
+        return sum(sorted(counts, reverse=choose is max)[:per_task])
+
+    def _task_name(self, task: int, orders: list[Tensor]) -> str:
+        if self.options.order == "seeded" and self.options.stream_seed is None:
+            return f"task {task + 1}"
+        names = [self.facts.class_names[label] for label in orders[0][task].tolist()]
+        return " · ".join(names) if len(names) <= 5 else f"{names[0]} … {names[-1]}"
+
+    @classmethod
+    def memory_estimate(cls, options: dict[str, Any], scenario: str, replicas: int) -> int:
+        options, facts = cls.checked(options), cls.facts
+        train = facts.train_counts
+        held = sum(held_out(train, options.validation))
+        kept = sum(train) - held
+        if options.train_per_task is not None:
+            kept = min(kept, options.train_per_task * options.tasks)
+        numbers = kept + held + sum(facts.test_counts) + options.tasks * facts.classes + 3 * options.tasks
+        return facts.bytes + 8 * numbers * distinct_rows(options, replicas) + 8 * replicas

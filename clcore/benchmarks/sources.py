@@ -1,0 +1,83 @@
+"""Where examples come from: what a data set is, and scikit-learn's handwritten digits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from clcore.randomness import generator
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What is known of a data set before it is loaded: enough for estimates and for names of tasks."""
+
+    shape: tuple[int, ...]
+    train_counts: tuple[int, ...]
+    test_counts: tuple[int, ...]
+    class_names: tuple[str, ...]
+    bytes_per_number: int = 1
+
+    @property
+    def numbers(self) -> int:
+        """Numbers in one example."""
+        return math.prod(self.shape)
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def examples(self) -> int:
+        return sum(self.train_counts) + sum(self.test_counts)
+
+    @property
+    def bytes(self) -> int:
+        """Of the data and its labels on the training device."""
+        return self.examples * (self.numbers * self.bytes_per_number + 8)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: `data` (N, *shape) as stored, `scale` to bring it to [0, 1], `labels` (N,), ids of train and test (CPU)."""
+
+    data: Tensor
+    scale: float
+    labels: Tensor
+    train_ids: Tensor
+    test_ids: Tensor
+
+    def to(self, device: torch.device) -> Source:
+        return replace(self, data=self.data.to(device), labels=self.labels.to(device))
+
+
+_NUMERALS = tuple("0123456789")
+DIGITS = SourceFacts(
+    shape=(1, 8, 8),
+    train_counts=(134, 137, 133, 137, 136, 137, 136, 134, 131, 135),
+    test_counts=(44, 45, 44, 46, 45, 45, 45, 45, 43, 45),
+    class_names=_NUMERALS,
+)
+
+
+def load_digits() -> Source:
+    """scikit-learn's 1 797 handwritten digits, 8×8, 0..16; a quarter of each class is test data, the same for every seed."""
+    from sklearn.datasets import load_digits as read
+
+    pixels, classes = read(return_X_y=True)
+    labels = torch.from_numpy(classes).long()
+    draw = generator(0, "digits test split")
+    test = torch.zeros(len(labels), dtype=torch.bool)
+    for label, count in enumerate(DIGITS.test_counts):
+        members = (labels == label).nonzero()[:, 0]
+        test[members[torch.randperm(len(members), generator=draw)[:count]]] = True
+    return Source(
+        data=torch.from_numpy(pixels).to(torch.uint8).view(-1, *DIGITS.shape),
+        scale=1 / 16,
+        labels=labels,
+        train_ids=(~test).nonzero()[:, 0],
+        test_ids=test.nonzero()[:, 0],
+    )

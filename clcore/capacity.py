@@ -1,0 +1,88 @@
+"""How many replicas train side by side, and whether a request fits into memory."""
+
+from __future__ import annotations
+
+import math
+
+import psutil
+import torch
+
+from clcore import registry
+from clcore.benchmarks.base import Benchmark, Stream
+from clcore.errors import RequestError, TooLarge
+from clcore.spec import RunSpec
+
+# Measured on two CPUs (tests/perf/replicas.py): beyond this many bytes of weights side by side, a step falls out of the cache.
+_CPU_CACHE_BYTES = 4 << 20
+# Copies of the weights that a replica needs at the most: weights, gradients, two moments, importance, centre, two caches.
+_COPIES = 8
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto` is the GPU where there is one. Raises RequestError for a device that this machine does not have."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
+    if not available[wanted]:
+        usable = ", ".join(name for name, there in available.items() if there)
+        raise RequestError(f"This machine has no {wanted} device that torch can use; choose auto or one of: {usable}.")
+    return torch.device(wanted)
+
+
+def check_fits(run: RunSpec, benchmark: type[Benchmark], outputs: int, device: torch.device) -> None:
+    """Raises TooLarge, with the estimate and what would fit, before the networks are allocated."""
+    parameters = parameter_count(run, benchmark.facts.shape, outputs)
+    replicas = len(run.replicas)
+    fixed = benchmark.memory_estimate(dict(run.options), run.scenario, replicas)
+    each = parameters * 4 * _COPIES
+    free = free_bytes(device)
+    if fixed + replicas * each <= free:
+        return
+    fitting = max(0, int((free - fixed) // each))
+    advice = f"at most {fitting} replicas of this network would fit" if fitting else "choose a smaller network or fewer examples"
+    raise TooLarge(
+        f"{replicas} replicas of {parameters:,} parameters on {run.benchmark} need about "
+        f"{(fixed + replicas * each) / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free on {device}: {advice}."
+    )
+
+
+def parameter_count(run: RunSpec, input_shape: tuple[int, ...], outputs: int) -> int:
+    build = registry.find("network", run.network.name, registry.networks())
+    return build.count_parameters(input_shape, outputs, run.network.hidden)
+
+
+def free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def groups(run: RunSpec, stream: Stream, device: torch.device, vectorized: bool = True) -> list[list[int]]:
+    """The run's replicas (by position) in the groups that train side by side. Results do not depend on it.
+
+    torch's Adam counts steps once for all replicas; where its state is kept from task to task, replicas whose streams
+    differ in length must not share a group.
+    """
+    everyone = list(range(len(run.replicas)))
+    if not vectorized:
+        return [[i] for i in everyone]
+    clusters: dict[tuple[int, ...], list[int]] = {}
+    for i in everyone:
+        lengths = tuple(int(task.train.lengths[i]) for task in stream.tasks)
+        uneven = run.optimizer_state == "keep" and run.optimizer.name == "adam"
+        clusters.setdefault(lengths if uneven else (), []).append(i)
+    largest = _largest_group(run, stream, device)
+    result = []
+    for cluster in clusters.values():
+        count = math.ceil(len(cluster) / largest)
+        size = math.ceil(len(cluster) / count)
+        result += [cluster[at : at + size] for at in range(0, len(cluster), size)]
+    return result
+
+
+def _largest_group(run: RunSpec, stream: Stream, device: torch.device) -> int:
+    each = 4 * parameter_count(run, stream.input_shape, stream.outputs)
+    if device.type == "cpu":
+        return max(1, min(64, _CPU_CACHE_BYTES // each))
+    activations = 16 * run.batch_size * (math.prod(stream.input_shape) + 4 * sum(run.network.hidden))
+    return max(1, min(512, int(free_bytes(device) * 0.5) // (each * _COPIES + activations)))

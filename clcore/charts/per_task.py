@@ -1,0 +1,171 @@
+"""Accuracy on every task while the network learns one task after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from clcore.charts.theme import FEW_TASKS, axis, layout, task_style
+from clcore.charts.words import percent, spread_words
+from clcore.text import _
+
+MAX_POINTS = 400
+TRACES_PER_TASK = 3
+SHORT_NAME = 6
+
+
+def per_task_figure(
+    live: pd.DataFrame,
+    ends: pd.DataFrame,
+    tasks: Sequence[str],
+    *,
+    chance: Sequence[float | None] = (),
+    position: float | None = None,
+    epochs: int = 1,
+    x: str = "tasks",
+    revision: str = "",
+    height: int = 320,
+) -> dict[str, Any]:
+    """Curves of the T tasks with their 95 % bands, T × 3 traces and the chance level, in fixed order.
+
+    live      position, task, mean, low, high, n, diverged, total: evaluations on a subset of the test data
+    ends      the same at task ends, on all test data: drawn as markers
+    chance    (T) chance level while training each task, as a fraction
+    position  where training stands, in tasks; None draws no cursor
+    x         "tasks" or "epochs"
+    """
+    T = len(tasks)
+    unit = epochs if x == "epochs" else 1
+    data: list[dict[str, Any]] = []
+    for j in range(1, T + 1):
+        data += _task_traces(j, T, tasks[j - 1], _of(live, j), _of(ends, j), unit)
+    data.append(_chance_trace(chance, unit))
+    shapes = [_band(k, T, unit) for k in range(1, T + 1)]
+    shapes.append(_cursor(position, unit))
+    return {
+        "data": data,
+        "layout": layout(
+            height,
+            f"{revision}/{x}",
+            shapes=shapes,
+            annotations=[_band_label(k, T, unit) for k in range(1, T + 1) if _labelled(k, T)],
+            xaxis=axis(
+                _("epochs of training") if x == "epochs" else _("tasks trained"),
+                range=[0, T * unit],
+                tickvals=(ticks := [k * unit for k in range(T + 1) if T <= FEW_TASKS or k % 5 == 0]),
+                ticktext=[str(t) for t in ticks],
+                showgrid=False,
+                ticks="outside",
+                tickcolor="@border",
+                hoverformat=".2f",
+            ),
+            yaxis=axis(_("accuracy, %"), range=[0, 102], tickvals=[0, 20, 40, 60, 80, 100]),
+            hovermode="x unified",
+            showlegend=True,
+            legend={
+                "orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom",
+                "font": {"size": 11, "color": "@text/0.85"}, "itemwidth": 30, "bgcolor": "rgba(0,0,0,0)", "tracegroupgap": 0,
+            },
+            margin={"l": 44, "r": 10, "t": 22, "b": 70},
+        ),
+    }  # fmt: skip
+
+
+def _task_traces(j: int, T: int, name: str, live: pd.DataFrame, ends: pd.DataFrame, unit: float) -> list[dict[str, Any]]:
+    style = task_style(j, T)
+    label = f"T{j} · {name}" if name and len(name) <= SHORT_NAME else f"T{j}"
+    line = thinned(live)
+    group = f"task{j}"
+    tinted = f"{style.color}/0.14" if style.color.startswith("@") else style.color
+    banded = line[line["n"] > 1]
+    xs = [round(p * unit, 4) for p in banded["position"]]
+    band = {
+        "type": "scatter", "mode": "lines", "name": label, "legendgroup": group, "showlegend": False,
+        "x": xs + xs[::-1],
+        "y": [percent(v) for v in banded["high"]] + [percent(v) for v in banded["low"][::-1]],
+        "fill": "toself", "fillcolor": tinted, "opacity": 1 if style.color.startswith("@") else 0.2,
+        "line": {"width": 0}, "hoverinfo": "skip",
+    }  # fmt: skip
+    drawn = {
+        "type": "scatter", "mode": "lines", "name": label, "legendgroup": group,
+        "showlegend": _labelled(j, T),
+        "x": [round(p * unit, 4) for p in line["position"]],
+        "y": [percent(v) for v in line["mean"]],
+        "customdata": [_words(row) for row in line.itertuples()],
+        "hovertemplate": "%{y:.1f} % %{customdata}",
+        "line": {"color": style.color, "dash": style.dash, "width": 2},
+        "connectgaps": False,
+    }  # fmt: skip
+    points = {
+        "type": "scatter", "mode": "markers", "name": _("{task}, all test data").format(task=f"T{j}"),
+        "legendgroup": group, "showlegend": False,
+        "x": [round(p * unit, 4) for p in ends["position"]],
+        "y": [percent(v) for v in ends["mean"]],
+        "customdata": [_words(row) for row in ends.itertuples()],
+        "hovertemplate": "%{y:.1f} % %{customdata}",
+        "marker": {"color": style.color, "symbol": style.marker, "size": 7, "line": {"color": "@background", "width": 1}},
+        "cliponaxis": False,
+    }  # fmt: skip
+    return [band, drawn, points]
+
+
+def _chance_trace(chance: Sequence[float | None], unit: float) -> dict[str, Any]:
+    x: list[float] = []
+    y: list[float | None] = []
+    for k, level in enumerate(chance):
+        x += [k * unit, (k + 1) * unit]
+        y += [percent(level), percent(level)]
+    return {
+        "type": "scatter", "mode": "lines", "name": _("chance"), "x": x, "y": y,
+        "line": {"color": "@text/0.6", "dash": "dot", "width": 1.2},
+        "hovertemplate": "%{y:.0f} %", "showlegend": True,
+    }  # fmt: skip
+
+
+def _band(k: int, T: int, unit: float) -> dict[str, Any]:
+    return {
+        "type": "rect", "xref": "x", "yref": "y domain", "x0": (k - 1) * unit, "x1": k * unit, "y0": 0, "y1": 1,
+        "fillcolor": task_style(k, T).color, "opacity": 0.06, "line": {"width": 0}, "layer": "below",
+    }  # fmt: skip
+
+
+def _band_label(k: int, T: int, unit: float) -> dict[str, Any]:
+    words = _("train T{k}") if T <= 5 else "T{k}"
+    return {
+        "xref": "x", "yref": "paper", "x": (k - 0.5) * unit, "y": 1, "yanchor": "bottom", "showarrow": False,
+        "text": words.format(k=k), "font": {"size": 11, "color": "@text/0.75"},
+    }  # fmt: skip
+
+
+def _cursor(position: float | None, unit: float) -> dict[str, Any]:
+    at = 0 if position is None else round(position * unit, 3)
+    return {
+        "type": "line", "xref": "x", "yref": "y domain", "x0": at, "x1": at, "y0": 0, "y1": 1,
+        "line": {"color": "@text/0.55", "width": 1.5}, "visible": position is not None,
+    }  # fmt: skip
+
+
+def _labelled(k: int, T: int) -> bool:
+    return T <= FEW_TASKS or k in (1, T) or k % 5 == 0
+
+
+def _words(row: Any) -> str:
+    return spread_words(row.low, row.high, row.n, row.diverged, row.total)
+
+
+def _of(frame: pd.DataFrame, task: int) -> pd.DataFrame:
+    return frame[frame["task"] == task]
+
+
+def thinned(frame: pd.DataFrame, most: int = MAX_POINTS) -> pd.DataFrame:
+    """At most `most` rows: means of buckets of neighbours, the last row kept as it is."""
+    if len(frame) <= most:
+        return frame
+    body, last = frame.iloc[:-1], frame.iloc[-1:]
+    size = -(-len(body) // (most - 1))
+    bucket = [i // size for i in range(len(body))]
+    thin = body.groupby(bucket).agg({c: "min" if c in ("task", "n", "total") else "mean" for c in frame.columns})
+    thin["diverged"] = body["diverged"].groupby(bucket).max().to_numpy()
+    return pd.concat([thin, last], ignore_index=True)

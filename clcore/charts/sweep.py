@@ -1,0 +1,103 @@
+"""What a method's strength does: old tasks, the last task, and their average."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from clcore.charts.theme import axis, layout
+from clcore.charts.words import percent, spread_words, strength_word
+from clcore.text import _
+
+CURVES = ("average", "old", "last")
+
+
+def sweep_figure(
+    frame: pd.DataFrame, strengths: Sequence[float], *, symbol: str = "", revision: str = "", height: int = 340
+) -> dict[str, Any]:
+    """Accuracy at the end against strength: a band and a line for each of `CURVES`, then the diverged settings.
+
+    frame      strength, curve (one of CURVES), mean, low, high, n, diverged, total; a strength without rows is not finished
+    strengths  all strengths of the run: they fix the axis; 0 sits one step left of the smallest positive one
+    """
+    places = strength_places(strengths)
+    names = {"average": _("average of all tasks"), "old": _("old tasks"), "last": _("last task")}
+    looks = {"average": ("@text", "solid", "circle", 3), "old": ("@c0", "dash", "square", 2), "last": ("@c5", "dot", "diamond", 2)}
+    data: list[dict[str, Any]] = []
+    for curve in CURVES:
+        color, dash, marker, width = looks[curve]
+        rows = frame[(frame["curve"] == curve)].sort_values("strength")
+        good = rows[rows["mean"].notna()]
+        banded = good[good["n"] > 1]
+        x = [places[s] for s in banded["strength"]]
+        data.append({
+            "type": "scatter", "mode": "lines", "name": names[curve], "legendgroup": curve, "showlegend": False,
+            "x": x + x[::-1],
+            "y": [percent(v) for v in banded["high"]] + [percent(v) for v in banded["low"][::-1]],
+            "fill": "toself", "fillcolor": f"{color}/0.13", "line": {"width": 0}, "hoverinfo": "skip",
+        })  # fmt: skip
+        data.append({
+            "type": "scatter", "mode": "lines+markers", "name": names[curve], "legendgroup": curve,
+            "x": [places[s] for s in rows["strength"]], "y": [percent(v) for v in rows["mean"]],
+            "customdata": [spread_words(r.low, r.high, r.n, r.diverged, r.total) for r in rows.itertuples()],
+            "hovertemplate": "%{y:.1f} % %{customdata}", "connectgaps": False,
+            "line": {"color": color, "dash": dash, "width": width}, "marker": {"symbol": marker, "size": 8, "color": color},
+        })  # fmt: skip
+    lost = frame[(frame["curve"] == "average") & (frame["diverged"] > 0)]
+    data.append({
+        "type": "scatter", "mode": "markers+text", "name": _("diverged"), "showlegend": bool(len(lost)),
+        "x": [places[s] for s in lost["strength"]], "y": [3.0] * len(lost),
+        "text": [f"{int(r.diverged)}/{int(r.total)}" for r in lost.itertuples()], "textposition": "top center",
+        "customdata": [spread_words(None, None, 0, r.diverged, r.total) for r in lost.itertuples()],
+        "hovertemplate": "%{customdata}", "marker": {"symbol": "x", "size": 9, "color": "@text/0.8"},
+    })  # fmt: skip
+    best = best_strength(frame, strengths)
+    at = places[best] if best is not None else 0.0
+    low, high = min(places.values()), max(places.values())
+    pad = max(0.06 * (high - low), 0.15)
+    title = _("strength {symbol} (log scale)").format(symbol=symbol) if symbol else _("strength (log scale)")
+    return {
+        "data": data,
+        "layout": layout(
+            height,
+            revision,
+            shapes=[
+                {"type": "line", "xref": "x", "yref": "y domain", "x0": at, "x1": at, "y0": 0, "y1": 1,
+                 "line": {"color": "@text/0.5", "width": 1, "dash": "dot"}, "visible": best is not None},
+            ],
+            annotations=[
+                {"xref": "x", "yref": "paper", "x": at, "y": 1, "yanchor": "bottom", "showarrow": False,
+                 "font": {"size": 11, "color": "@text/0.8"}, "visible": best is not None,
+                 "text": "" if best is None else _("highest average at {s}").format(s=strength_word(best))},
+            ],
+            xaxis=axis(title, range=[low - pad, high + pad], tickvals=list(places.values()),
+                       ticktext=[strength_word(s) for s in places], showgrid=False, ticks="outside", tickcolor="@border"),
+            yaxis=axis(_("accuracy at the end, %"), range=[0, 102], tickvals=[0, 20, 40, 60, 80, 100]),
+            hovermode="x unified",
+            showlegend=True,
+            legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom",
+                    "font": {"size": 11, "color": "@text/0.85"}, "bgcolor": "rgba(0,0,0,0)"},
+            margin={"l": 44, "r": 10, "t": 22, "b": 70},
+        ),
+    }  # fmt: skip
+
+
+def strength_places(strengths: Sequence[float]) -> dict[float, float]:
+    """Where each strength sits on the axis: its decimal logarithm, and 0 one half decade left of the smallest."""
+    positive = sorted(s for s in strengths if s > 0)
+    places = {s: math.log10(s) for s in positive}
+    if any(s == 0 for s in strengths):
+        places = {0.0: (places[positive[0]] if positive else 0.0) - 0.6} | places
+    return places
+
+
+def best_strength(frame: pd.DataFrame, strengths: Sequence[float]) -> float | None:
+    """The strength with the highest average, once every strength has one or has diverged; None before that."""
+    rows = frame[frame["curve"] == "average"]
+    good = rows[rows["mean"].notna()]
+    if good.empty or len(rows) < len(set(strengths)):
+        return None
+    return float(good.loc[good["mean"].idxmax(), "strength"])

@@ -1,0 +1,379 @@
+"""The command line: what can be chosen, training in the foreground, the recorded runs, the background service.
+
+Exit status: 0 finished, 1 a failed run, 2 a bad request (one sentence on standard error), 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clcore import report
+from clcore.catalogue import catalogue
+from clcore.errors import LabError, RequestError
+from clcore.events import Event, Progress, RunFailed, RunStarted
+from clcore.spec import ExperimentSpec, Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except LabError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+# --- commands ---
+
+
+def _methods(options: argparse.Namespace) -> None:
+    _list_cards(catalogue().methods, options.json, lambda m: f"{m.family:<15} {', '.join(m.scenarios)}")
+
+
+def _benchmarks(options: argparse.Namespace) -> None:
+    _list_cards(
+        catalogue().benchmarks,
+        options.json,
+        lambda b: f"{', '.join(b.scenarios):<20} {'offline' if b.offline else 'downloads ' + b.downloads}",
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    experiment = experiment_from(options)
+    if options.data_dir:
+        os.environ["CLCORE_DATA_DIR"] = str(Path(options.data_dir).expanduser())
+    if options.detach:
+        return _detach(experiment)
+    _check_writable(options.json)
+    for name in _ONE_THREAD:  # two threads gain little on small networks and collapse beside other load
+        os.environ.setdefault(name, "1")
+    results, status = [], 0
+    for run in experiment.runs():
+        result, status = _train_here(run)
+        if result is not None:
+            results.append(result)
+        if status:
+            break
+    print(report.table(results, experiment.scenario))
+    if options.json:
+        document = {"benchmark": experiment.benchmark, "scenario": experiment.scenario, "runs": results}
+        Path(options.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return status
+
+
+def _train_here(run: RunSpec) -> tuple[dict[str, Any] | None, int]:
+    """Trains one run in the foreground, recorded in the store. Returns its result, as far as there is one, and the status."""
+    from clcore.runner.recording import RecordedRun
+    from clcore.store import open_store
+
+    store = open_store()
+    (run_id,) = store.add([run], state="starting")
+    with _ProgressBar(run.method.name) as bar:
+        recorded = RecordedRun(store, store.run(run_id), listen=bar.listen)
+        before = signal.signal(signal.SIGINT, lambda *_: recorded.control.want("cancel"))
+        try:
+            status = recorded.conduct(announce=bar.announce)
+        finally:
+            signal.signal(signal.SIGINT, before)
+    if isinstance(recorded.final, RunFailed):
+        print(recorded.final.message, file=sys.stderr)
+        if recorded.final.traceback:
+            print(recorded.final.traceback, file=sys.stderr)
+    return getattr(recorded.final, "result", None), status
+
+
+def _detach(experiment: ExperimentSpec) -> int:
+    from clcore.runner.launch import ensure_runner
+    from clcore.store import open_store
+
+    for run_id, run in zip(open_store().add(experiment.runs()), experiment.runs(), strict=True):
+        print(f"{run_id}  {run.method.name}")
+    ensure_runner()
+    return 0
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from clcore.store import open_store
+
+    rows = open_store().runs(limit=options.limit)
+    if options.json:
+        print(json.dumps([report.row_summary(row) for row in rows], indent=1))
+    else:
+        print(report.history(rows))
+
+
+def _show(options: argparse.Namespace) -> None:
+    from clcore.store import open_store
+
+    row = open_store().run(options.run)
+    print(report.details(row))
+
+
+def _cancel(options: argparse.Namespace) -> None:
+    from clcore.store import open_store
+
+    store = open_store()
+    row = store.run(options.run)
+    if not row.live:
+        raise RequestError(f"Run {row.id} is already {row.state}; there is nothing to cancel.")
+    store.want(row.id, "cancel")
+    print(f"{row.id}  cancel requested")
+
+
+def _delete(options: argparse.Namespace) -> None:
+    from clcore.store import open_store
+
+    store = open_store()
+    row = store.run(options.run)
+    store.delete([row.id])
+    print(f"{row.id}  deleted")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from clcore.store import open_store
+
+    row = open_store().run(options.run)
+    if row.result is None:
+        raise RequestError(f"Run {row.id} is {row.state} and has no result to export.")
+    if options.format == "json":
+        document = {"benchmark": row.benchmark, "scenario": row.scenario, "runs": [row.result]}
+        print(json.dumps(document, indent=1))
+    else:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(report.CELL_COLUMNS)
+        writer.writerows(report.cells(row.result))
+
+
+def _runner(options: argparse.Namespace) -> int:
+    from clcore.runner import service
+
+    return service.main()
+
+
+def _catalogue(options: argparse.Namespace) -> None:
+    from clcore import registry
+    from clcore.catalogue import PATH
+
+    registry.write()
+    print(f"wrote {PATH.name}")
+
+
+# --- the experiment that the options of `run` ask for ---
+
+
+def experiment_from(options: argparse.Namespace) -> ExperimentSpec:
+    """The ExperimentSpec; what is not given comes from the benchmark's suggestions. Raises RequestError."""
+    card = catalogue().benchmark(options.benchmark)
+    training = card.training
+    chosen = dict(_pair(text, "--option") for text in options.option)
+    for name, value in (("tasks", options.tasks), ("train_per_task", options.train_per_task)):
+        if value is not None:
+            chosen[name] = value
+    knobs = {knob.name: knob for knob in card.knobs}
+    optimizer = options.optimizer or training.optimizer
+    return make(
+        ExperimentSpec,
+        benchmark=card.name,
+        options={k: knobs[k].check(v, card.name) if k in knobs else v for k, v in chosen.items()},
+        scenario=options.scenario or card.default_scenario,
+        network=make(NetworkChoice, name=options.network, hidden=_numbers(options.hidden, int, "--hidden") or training.hidden),
+        optimizer=make(
+            OptimizerChoice,
+            name=optimizer,
+            lr=options.lr or (training.lr if optimizer == training.optimizer else _LR[optimizer]),
+            momentum=options.momentum,
+            weight_decay=options.weight_decay,
+        ),
+        epochs=training.epochs if options.epochs is None else options.epochs,
+        batch_size=training.batch_size if options.batch_size is None else options.batch_size,
+        active_classes=options.active_classes,
+        optimizer_state=options.optimizer_state,
+        device=options.device,
+        grid=make(
+            Grid,
+            seeds=_numbers(options.seeds, int, "--seeds") or (0,),
+            memories=_numbers(options.memory, int, "--memory") or (200,),
+        ),
+        methods=_chosen_methods(options),
+    )
+
+
+_LR = {"sgd": 0.1, "adam": 0.001}
+
+
+def _chosen_methods(options: argparse.Namespace) -> tuple[MethodChoice, ...]:
+    choices = [MethodChoice(name=name) for name in options.method]
+    settings: list[dict[str, Any]] = [{} for _ in choices]
+    for text in options.set:
+        key, value = _pair(text, "--set")
+        part, _, name = key.partition(".")
+        owners = [i for i, choice in enumerate(choices) if part in choice.parts]
+        if not owners:
+            raise RequestError(f"--set {text}: no chosen method is named '{part}'; write METHOD.NAME=VALUE.")
+        knobs = {knob.name: knob for knob in catalogue().method(part).knobs}
+        for i in owners:
+            settings[i][key] = knobs[name].check(value, part) if name in knobs else value
+    strengths: list[tuple[float, ...]] = [() for _ in choices]
+    for text in options.strengths:
+        method, equals, values = text.rpartition("=")
+        able = [i for i, choice in enumerate(choices) if (choice.name == method if equals else choice.swept_part)]
+        if len(able) != 1:
+            named = ", ".join(choice.name for choice in choices)
+            what = f"no chosen method is named '{method}'" if equals else f"{len(able)} of the chosen methods have a strength"
+            raise RequestError(f"--strengths {text}: {what}; write METHOD=1,10,100 with one of {named}.")
+        strengths[able[0]] = _numbers(values, float, "--strengths")
+    return tuple(
+        make(MethodChoice, name=c.name, settings=s, strengths=x)
+        for c, s, x in zip(choices, settings, strengths, strict=True)
+    )
+
+
+def _pair(text: str, flag: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise RequestError(f"{flag} {text} is not allowed: write NAME=VALUE.")
+    return key, value
+
+
+def _numbers(text: str | None, kind: type, flag: str) -> tuple:
+    if text is None:
+        return ()
+    try:
+        return tuple(kind(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        noun = "whole numbers" if kind is int else "numbers"
+        raise RequestError(f"{flag} {text} is not allowed: give {noun} separated by commas.") from None
+
+
+# --- output ---
+
+
+class _ProgressBar:
+    """A bar on the terminal (hidden when the output is not one), fed by events."""
+
+    def __init__(self, method: str):
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=1.0, desc=method, disable=None, leave=False,
+            bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left{postfix}",
+        )  # fmt: skip
+
+    def __enter__(self) -> _ProgressBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def announce(self, message: str, share: float | None) -> None:
+        """Before training: a download, say."""
+        self._bar.set_postfix_str(message if share is None else f"{message} {share:.0%}")
+
+    def listen(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._bar.reset(total=float(len(event.tasks)))
+        elif isinstance(event, Progress):
+            self._bar.set_postfix_str(f"task {event.task}")
+            self._bar.update(max(0.0, event.position - self._bar.n))
+
+
+def _list_cards(cards: Sequence[Any], as_json: bool, facts) -> None:
+    if as_json:
+        print(json.dumps([card.model_dump(mode="json") for card in cards], indent=1))
+        return
+    for card in cards:
+        print(f"{card.name:<20} {card.title:<26} {facts(card)}")
+        if card.knobs:
+            print(" " * 21 + "settings: " + ", ".join(f"{k.name}={_shown(k.default)}" for k in card.knobs))
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _check_writable(path: str | None) -> None:
+    """Better a sentence now than a lost result after an hour."""
+    if path is None:
+        return
+    target = Path(path)
+    folder = target.parent
+    if not folder.is_dir() or not os.access(target if target.exists() else folder, os.W_OK):
+        raise RequestError(f"--json {path} cannot be written; name a file in a folder that exists and that you may write to.")
+
+
+# --- arguments ---
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        self.exit(2, f"{message[0].upper()}{message[1:]}. See `{self.prog} --help`.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m clcore", description="Forgetting Lab: continual learning, trained and measured.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, function, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(command=function)
+        return sub
+
+    for name, function in (("methods", _methods), ("benchmarks", _benchmarks)):
+        command(name, function, f"list the {name}").add_argument("--json", action="store_true", help="the full catalogue")
+    _add_run_arguments(command("run", _run, "train in the foreground"))
+    runs = command("runs", _runs, "list recorded runs, newest first")
+    runs.add_argument("--limit", type=int, default=30)
+    runs.add_argument("--json", action="store_true")
+    for name, function, help in (
+        ("show", _show, "show one run"),
+        ("cancel", _cancel, "cancel a run"),
+        ("delete", _delete, "delete a run that is over"),
+    ):
+        command(name, function, help).add_argument("run", metavar="RUN", help="its id, or a unique beginning of it")
+    export = command("export", _export, "write a run's results to standard output")
+    export.add_argument("run", metavar="RUN")
+    export.add_argument("--format", choices=("csv", "json"), default="json")
+    command("runner", _runner, "the background service that trains queued runs")
+    command("catalogue", _catalogue, "regenerate catalogue.json from the code")
+    return parser
+
+
+def _add_run_arguments(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--benchmark", required=True, metavar="NAME")
+    run.add_argument("--scenario", help="task, domain or class (default: the benchmark's usual one)")
+    run.add_argument("--method", action="append", required=True, metavar="NAME", help="repeatable; er+ewc combines two")
+    run.add_argument("--set", action="append", default=[], metavar="METHOD.NAME=VALUE", help="a hyper-parameter; repeatable")
+    run.add_argument("--strengths", action="append", default=[], metavar="METHOD=1,10", help="sweep a method's strength")
+    run.add_argument("--memory", metavar="N,N", help="replay budgets in examples, for the whole stream (default 200)")
+    run.add_argument("--seeds", metavar="N,N", help="default 0")
+    run.add_argument("--epochs", type=int)
+    run.add_argument("--batch-size", type=int)
+    run.add_argument("--network", default="mlp", metavar="NAME")
+    run.add_argument("--hidden", metavar="N,N", help="widths of the hidden layers")
+    run.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="a benchmark option; repeatable")
+    run.add_argument("--tasks", type=int)
+    run.add_argument("--train-per-task", type=int)
+    run.add_argument("--optimizer", choices=("sgd", "adam"))
+    run.add_argument("--lr", type=float)
+    run.add_argument("--momentum", type=float, default=0.0)
+    run.add_argument("--weight-decay", type=float, default=0.0)
+    run.add_argument("--active-classes", choices=("seen", "all", "current"), default="seen")
+    run.add_argument("--optimizer-state", choices=("reset", "keep"), default="reset")
+    run.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    run.add_argument("--data-dir", metavar="DIR")
+    run.add_argument("--json", metavar="FILE", help="write the results there")
+    run.add_argument("--detach", action="store_true", help="hand the runs to the background service")

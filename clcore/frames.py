@@ -1,0 +1,291 @@
+"""From the store to tables: a run's events folded into tidy DataFrames, and the list of runs.
+
+A `Series` reads only what is new and is shared by everybody who looks at the run. Accuracies stay fractions in 0..1.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import pandas as pd
+
+from clcore import events as ev
+from clcore import metrics
+
+COLUMNS = ["mean", "low", "high", "n", "diverged", "total"]
+METRICS = ("acc", "forgetting", "bwt", "learning_accuracy")
+
+
+class EventSource(Protocol):
+    def events_after(self, run_id: str, seq: int = 0) -> list[tuple[int, ev.Event]]: ...
+
+
+class Config(NamedTuple):
+    """What the replicas of one curve share: everything but their seed."""
+
+    strength: float | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number over seeds. `low`, `high`: the 95 % t-interval for n ≥ 3, the range for n = 2, the value itself for n = 1.
+
+    With diverged replicas among the `total` there is no mean: one over the survivors would be too good.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    diverged: int = 0
+    total: int = 0
+
+    @property
+    def half(self) -> float | None:
+        return (self.high - self.low) / 2 if self.mean is not None and self.n > 2 else None
+
+
+def spread(values: Sequence[float | None], diverged: int = 0) -> Spread:
+    """What stands behind a list of one value per seed; `diverged` of them are missing because training blew up."""
+    total = len(values)
+    found = metrics.interval(values) if not diverged else None
+    if found is None:
+        return Spread(None, None, None, 0, diverged, total)
+    if found.n == 1:
+        return Spread(found.mean, found.mean, found.mean, 1, 0, total)
+    if found.n == 2:
+        return Spread(found.mean, min(values), max(values), 2, 0, total)
+    return Spread(found.mean, found.mean - found.half, found.mean + found.half, found.n, 0, total)
+
+
+@dataclass
+class _Point:
+    seq: int
+    task: int
+    accuracy: list[float | None]
+
+
+@dataclass
+class Series:
+    """One run, folded from its events as they come."""
+
+    run_id: str
+    seq: int = 0
+    started: ev.RunStarted | None = None
+    outcome: ev.Event | None = None
+    phase: ev.PhaseStarted | None = None
+    position: float = 0.0
+    resumes: int = 0
+    diverged: dict[int, tuple[int, ev.Diverged]] = field(default_factory=dict)
+    _live: dict[float, dict[int, _Point]] = field(default_factory=dict)
+    _rows: dict[int, tuple[int, ev.TaskFinished]] = field(default_factory=dict)
+    _curve_rows: dict[tuple[Config, float], list[tuple]] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def pull(self, store: EventSource) -> Series:
+        """Reads the events after the last one seen. Safe to call from many threads."""
+        with self._lock:
+            for seq, event in store.events_after(self.run_id, self.seq):
+                self._fold(seq, event)
+                self.seq = seq
+        return self
+
+    def _fold(self, seq: int, event: ev.Event) -> None:
+        match event:
+            case ev.RunStarted():
+                self.started = event
+            case ev.PhaseStarted():
+                self.phase = event
+            case ev.Progress():
+                self.position = event.position
+            case ev.Evaluated():
+                at = round(event.position, 6)
+                points = self._live.setdefault(at, {})
+                for replica, accuracy in zip(event.replicas, event.accuracy, strict=True):
+                    points[replica] = _Point(seq, event.task, accuracy)
+                self.position = event.position
+                self._forget_curve(at)
+            case ev.TaskFinished():
+                self._rows[event.task] = (seq, event)
+                self.position = float(event.task)
+            case ev.Diverged():
+                self.diverged[event.replica] = (seq, event)
+                self._curve_rows.clear()
+            case ev.Resumed():
+                self._rewind(event.from_seq)
+                self.position = float(event.task)
+                self.resumes += 1
+            case ev.RunFinished() | ev.RunFailed() | ev.RunCancelled():
+                self.outcome = event
+
+    def _rewind(self, seq: int) -> None:
+        """Drops what was reported after `seq`: training goes on from before it."""
+        for at, points in list(self._live.items()):
+            kept = {r: p for r, p in points.items() if p.seq <= seq}
+            if kept:
+                self._live[at] = kept
+            else:
+                del self._live[at]
+        self._rows = {task: entry for task, entry in self._rows.items() if entry[0] <= seq}
+        self.diverged = {r: entry for r, entry in self.diverged.items() if entry[0] <= seq}
+        self._curve_rows.clear()
+
+    def _forget_curve(self, at: float) -> None:
+        for config in self.configs:
+            self._curve_rows.pop((config, at), None)
+
+    @property
+    def tasks(self) -> list[str]:
+        return self.started.tasks if self.started else []
+
+    @property
+    def finished_tasks(self) -> int:
+        """How many tasks have their row of the accuracy matrix."""
+        return max(self._rows, default=0)
+
+    @property
+    def configs(self) -> list[Config]:
+        """The settings that vary inside the run, seeds left out, in the run's order."""
+        replicas = self.started.replicas if self.started else []
+        return list(dict.fromkeys(Config(r.strength, r.memory) for r in replicas))
+
+    def members(self, config: Config) -> list[int]:
+        replicas = self.started.replicas if self.started else []
+        return [i for i, r in enumerate(replicas) if Config(r.strength, r.memory) == config]
+
+    def seeds(self, config: Config) -> list[int]:
+        return [self.started.replicas[i].seed for i in self.members(config)] if self.started else []
+
+    def curves(self, config: Config) -> pd.DataFrame:
+        """Live evaluations: position (tasks trained), task (1-based), mean, low, high, n, diverged, total."""
+        with self._lock:
+            members = self.members(config)
+            rows: list[tuple] = []
+            for at in sorted(self._live):
+                key = (config, at)
+                if key not in self._curve_rows:
+                    self._curve_rows[key] = self._curve_at(at, members)
+                rows += self._curve_rows[key]
+        return pd.DataFrame(rows, columns=["position", "task", *COLUMNS])
+
+    def _curve_at(self, at: float, members: list[int]) -> list[tuple]:
+        points = self._live[at]
+        reported = [i for i in members if i in points]
+        rows = []
+        for j in range(len(self.tasks)):
+            values = [points[i].accuracy[j] for i in reported]
+            lost = bool(values) and all(i in self.diverged for i in reported) and j < points[reported[0]].task
+            if lost or any(v is not None for v in values):
+                rows.append((at, j + 1, *self._over(values, reported)))
+        return rows
+
+    def matrix(self, config: Config, kind: str = "accuracy") -> pd.DataFrame:
+        """The accuracy (or forgetting) matrix as far as it is known: row (0..T), task (1..T), then as in `curves`."""
+        with self._lock:
+            members = self.members(config)
+            complete = [self.replica_matrix(i) for i in members]
+        if kind == "forgetting":
+            complete = [metrics.forgetting_matrix(R) for R in complete]
+        rows = []
+        for k in range(len(complete[0]) if complete else 0):
+            for j in range(len(self.tasks)):
+                values = [R[k][j] for R in complete]
+                blown = any(i in self.diverged for i in members) and kind == "accuracy"
+                if any(v is not None for v in values) or (blown and j < k and all(v is None for v in values)):
+                    rows.append((k, j + 1, *self._over(values, members)))
+        return pd.DataFrame(rows, columns=["row", "task", *COLUMNS])
+
+    def task_ends(self, config: Config) -> pd.DataFrame:
+        """The seen part of the matrix as points of the curves."""
+        cells = self.matrix(config)
+        return cells[(cells["row"] >= cells["task"])].rename(columns={"row": "position"})
+
+    def replica_matrix(self, replica: int) -> list[list[float | None]]:
+        """(k+1) × T: a replica's accuracy matrix up to the last finished task."""
+        with self._lock:
+            if not self._rows:
+                return []
+            blank = [None] * len(self.tasks)
+            rows = (self._rows.get(k) for k in range(max(self._rows) + 1))
+            return [blank if entry is None else entry[1].test[replica] for entry in rows]
+
+    def metric(self, config: Config, name: str) -> Spread:
+        """One of `METRICS` over the tasks trained so far (all of them once the run has finished)."""
+        members = self.members(config)
+        values = [self._summary(i).get(name) for i in members]
+        return spread(values, sum(i in self.diverged and v is None for i, v in zip(members, values, strict=True)))
+
+    def replica_metric(self, config: Config, name: str) -> dict[int, float | None]:
+        """A metric per seed, for paired comparisons."""
+        return {self.started.replicas[i].seed: self._summary(i).get(name) for i in self.members(config)}
+
+    def _summary(self, replica: int) -> dict[str, float | None]:
+        R = self.replica_matrix(replica)
+        k = len(R) - 1
+        if k < 1 or self.started is None:
+            return {}
+        return metrics.summary([row[:k] for row in R], self.started.scenario)
+
+    def sweep(self, memory: int | None = None) -> pd.DataFrame:
+        """Accuracy after the tasks trained so far: strength, curve (average, old, last), mean, low, high, n, diverged, total."""
+        k = self.finished_tasks
+        rows = []
+        for config in self.configs:
+            if config.memory != memory or k < 1 or config.strength is None:
+                continue
+            members = self.members(config)
+            last = [self.replica_matrix(i)[k][:k] for i in members]
+            for curve, part in (("average", slice(None)), ("old", slice(0, k - 1)), ("last", slice(k - 1, k))):
+                values = [_mean(row[part]) for row in last]
+                if k > 1 or curve != "old":
+                    rows.append((config.strength, curve, *self._over(values, members)))
+        return pd.DataFrame(rows, columns=["strength", "curve", *COLUMNS])
+
+    def chance(self) -> list[float | None]:
+        """(T) the chance level while training each task: the mean over the tasks seen by then."""
+        if self.started is None:
+            return []
+        return [_mean(self.started.chance[k][:k]) for k in range(1, len(self.tasks) + 1)]
+
+    def diverged_in(self, config: Config) -> int:
+        return sum(i in self.diverged for i in self.members(config))
+
+    def _over(self, values: list[float | None], members: list[int]) -> tuple:
+        lost = sum(v is None and i in self.diverged for v, i in zip(values, members, strict=True))
+        s = spread(values, lost)
+        return s.mean, s.low, s.high, s.n, s.diverged, s.total
+
+
+def result_spreads(result: dict[str, Any] | None) -> dict[Config, dict[str, Spread]]:
+    """ACC and forgetting per setting of a finished run, from its stored result."""
+    groups: dict[Config, list[dict[str, Any]]] = {}
+    for replica in (result or {}).get("replicas", []):
+        groups.setdefault(Config(replica["strength"], replica["memory"]), []).append(replica)
+    return {
+        config: {
+            name: spread([r[name] for r in group], sum(r["status"] == "diverged" for r in group))
+            for name in ("acc", "forgetting")
+        }
+        for config, group in groups.items()
+    }
+
+
+def replica_table(results: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFrame:
+    """One row a replica of finished runs, for a CSV file: run, method, seed, strength, memory, status and metrics."""
+    columns = ["seed", "strength", "memory", "status", "acc", "bwt", "fwt", "forgetting", "learning_accuracy"]
+    rows = [
+        {"run": run_id, "method": result["method"], **{c: replica.get(c) for c in columns}}
+        for run_id, result in results
+        for replica in result["replicas"]
+    ]
+    return pd.DataFrame(rows, columns=["run", "method", *columns])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    if not values or any(v is None for v in values):
+        return None
+    return sum(values) / len(values)

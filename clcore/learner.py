@@ -1,0 +1,285 @@
+"""One group of replicas: its networks, its method, and the textbook loop (`Learner._steps`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clcore import registry
+from clcore.benchmarks.base import Benchmark, Task
+from clcore.control import Control
+from clcore.evaluation import Evaluator
+from clcore.events import Event, Insight, PhaseStarted
+from clcore.methods.base import ClosedForm, Context, Method, Phase, PhaseResult, Terms
+from clcore.methods.composition import Composition
+from clcore.methods.parts.guard import Guard
+from clcore.minibatches import MiniBatches
+from clcore.networks.classifier import Classifier
+from clcore.optimizers import make_optimizer
+from clcore.randomness import Generators
+from clcore.spec import Replica, RunSpec
+from clcore.state import StandStill, Stateful, drop_caches, leaves
+from clcore.watch import Watch
+
+Rows = list[list[float | None]]
+
+
+@dataclass
+class Counters:
+    """What a group's training cost. A running clock is stopped while somebody evaluates."""
+
+    train_samples: int = 0
+    replayed_samples: int = 0
+    train_seconds: float = 0.0
+    train_cpu_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+
+    def start(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        self.train_seconds += time.perf_counter() - self._wall
+        self.train_cpu_seconds += time.process_time() - self._cpu
+
+    def evaluated(self, since: float) -> None:
+        self.evaluation_seconds += time.perf_counter() - since
+
+
+class Learner:
+    """Trains the replicas `members` (positions in the run's list) side by side, task by task."""
+
+    def __init__(
+        self,
+        run: RunSpec,
+        members: Sequence[int],
+        benchmark: Benchmark,
+        report: Callable[[Event], Any],
+        control: Control,
+    ):
+        self.run, self.members, self.report, self.control = run, list(members), report, control
+        self.device = benchmark.device
+        replicas = [run.replicas[i] for i in self.members]
+        self.seeds = [r.seed for r in replicas]
+        self.stream = benchmark.stream(self.seeds)
+        build = registry.find("network", run.network.name, registry.networks())
+        weights = list(Generators(self.seeds, "weights"))
+        network = build(self.stream.input_shape, self.stream.outputs, run.network.hidden, weights).to(self.device)
+        self.classifier = Classifier(network, self.stream.groups, run.scenario, run.active_classes)
+        self.method = _make_method(run, replicas, self.classifier, self.stream, self.device)
+        self.classifier.network = self.method.adapt(network)
+        self.generators = Generators(self.seeds, "batches")
+        self.evaluator = Evaluator(self.method, self.classifier, self.stream, run.live_examples)
+        self.alive = torch.ones(len(replicas), dtype=torch.bool)
+        self.counters = Counters()
+        self._kept_optimizers: list[torch.optim.Optimizer] | None = None
+
+    def learn(self, task: Task) -> None:
+        """Begins, trains and ends one task."""
+        self.counters.start()
+        self.classifier.learning = task.index
+        self.method.begin(task)
+        plan, result = self.method.phases(task), None
+        while True:
+            try:
+                phase = plan.send(result)
+            except StopIteration:
+                break
+            result = self._train(task, phase)
+        self.method.end(task)
+        self.counters.stop()
+        if insight := self.method.insight():
+            self.report(Insight(task=task.index + 1, arrays=insight))
+
+    def _train(self, task: Task, phase: Phase) -> PhaseResult:
+        network = self.classifier.network
+        active = self.alive if phase.active is None else self.alive & phase.active.cpu()
+        members = [self.members[k] for k in active.nonzero().flatten().tolist()]
+        self.report(PhaseStarted(task=task.index + 1, name=phase.name, replicas=members))
+        batches = MiniBatches(
+            self.stream,
+            (task.index,) if phase.tasks is None else phase.tasks,
+            batch_size=self.run.batch_size,
+            epochs=phase.epochs or self.run.epochs,
+            generators=self.generators,
+            active=active,
+            widths=network.widths,
+        )
+        drop_caches(self.method)
+        watch = Watch(self, task, phase, batches)
+        self._steps(batches, self._optimizers(phase), Guard(self._frozen(task, phase, batches.tasks)), watch)
+        self.counters.train_samples += batches.samples
+        return PhaseResult(watch.mean_loss(), lambda: self.evaluator.accuracy(task.index, task.validation))
+
+    def _steps(
+        self, batches: MiniBatches, optimizers: list[torch.optim.Optimizer], guard: Guard, watch: Watch
+    ) -> None:
+        """The textbook loop."""
+        method, control = self.method, self.control
+        parameters = list(self.classifier.network.parameters())
+        lr = optimizers[0].param_groups[0]["lr"]
+        still = StandStill(len(self.seeds))
+        state = (parameters, method, self.generators, _Moments(optimizers))
+        for step, batch in enumerate(batches):
+            control.at_step()
+            if step == watch.next_end:
+                still.hold(watch.through(step), *state)
+            batch = method.mix(batch)
+            terms: Terms = {"task": method.task_loss(batch), **method.terms(batch)}
+            _backward(terms, parameters)
+            method.edit_gradients(batch)
+            for optimizer in optimizers:
+                optimizer.step()
+            method.after_step(batch, lr)
+            if guard:
+                guard.restore()
+            watch.saw(batch, terms)
+            if watch.due(step):
+                if len(lost := watch.diverged(step, terms, lr)):
+                    _park(lost, *state)
+                    still.hold(lost, *state)
+                still.put_back(*state)
+                watch.look(step, terms)
+        still.put_back(*state)
+
+    def row(self, seen_tasks: int, which: str) -> Rows | None:
+        """Row `seen_tasks` of the test or validation matrices; None where a cell has no meaning."""
+        started = time.perf_counter()
+        row = self.evaluator.row(seen_tasks, which)
+        self.counters.evaluated(started)
+        return None if row is None else self.readable(row)
+
+    def readable(self, accuracy: Tensor) -> Rows:
+        """`(K, T)` as numbers; None for NaN and for replicas that diverged."""
+        return [
+            [None if not alive or value != value else value for value in values]
+            for alive, values in zip(self.alive.tolist(), accuracy.tolist(), strict=True)
+        ]
+
+    def footprint(self) -> list[dict[str, int]]:
+        """Bytes by kind, per replica: the network's parameters and what the method keeps."""
+        kinds = {"parameters": 4 * self.classifier.network.parameter_count, **self.method.footprint()}
+        per_replica = {
+            kind: size.tolist() if isinstance(size, Tensor) else [size] * len(self.seeds) for kind, size in kinds.items()
+        }
+        return [{kind: int(sizes[k]) for kind, sizes in per_replica.items()} for k in range(len(self.seeds))]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training on needs, at a task's end."""
+        kept = self._kept_optimizers or []
+        return {
+            "network": self.classifier.network.state_dict(),
+            "method": self.method.state_dict(),
+            "generators": self.generators.state_dict(),
+            "alive": self.alive,
+            "counters": asdict(self.counters),
+            "optimizers": [optimizer.state_dict() for optimizer in kept],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.classifier.network.load_state_dict(state["network"])
+        self.method.load_state_dict(state["method"])
+        self.generators.load_state_dict(state["generators"])
+        self.alive = state["alive"].cpu()
+        self.counters = Counters(**state["counters"])
+        if state["optimizers"]:
+            self._kept_optimizers = self._fresh_optimizers(Phase())
+            for optimizer, saved in zip(self._kept_optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+
+    def _optimizers(self, phase: Phase) -> list[torch.optim.Optimizer]:
+        """Fresh ones for every phase: stale momentum moves frozen weights. `keep` is for protocols that do otherwise."""
+        if self.run.optimizer_state == "reset" or phase.optimizers is not None:
+            return self._fresh_optimizers(phase)
+        if self._kept_optimizers is None:
+            self._kept_optimizers = self._fresh_optimizers(phase)
+        return self._kept_optimizers
+
+    def _fresh_optimizers(self, phase: Phase) -> list[torch.optim.Optimizer]:
+        parameters = list(self.classifier.network.parameters())
+        return phase.optimizers(parameters) if phase.optimizers else [make_optimizer(self.run.optimizer, parameters)]
+
+    def _frozen(self, task: Task, phase: Phase, trained: tuple[int, ...]) -> dict[torch.nn.Parameter, Tensor]:
+        """The phase's frozen entries, and in the task scenario the output units of tasks that are not trained on.
+
+        Those have a zero gradient, so only weight decay and moments from other tasks could move them.
+        """
+        frozen = dict(phase.frozen)
+        drifts = self.run.optimizer.weight_decay > 0 or self.run.optimizer_state == "keep"
+        if self.run.scenario == "task" and drifts:
+            replayed = range(task.index) if self.method.uses_memory else ()
+            units = self.stream.groups[sorted({*trained, *replayed})].any(0)
+            head = self.classifier.network.head
+            mask = torch.ones(head.width, dtype=torch.bool, device=self.device)
+            mask[: len(units)] = ~units
+            for parameter in (head.weight, head.bias):
+                frozen[parameter] = frozen[parameter] | mask if parameter in frozen else mask
+        return frozen
+
+
+class _Moments(Stateful):
+    """The optimizers' state as rows of replicas."""
+
+    def __init__(self, optimizers: list[torch.optim.Optimizer]):
+        self._optimizers = optimizers
+
+    def state_fields(self) -> dict[str, Any]:
+        return {
+            f"{i}.{j}": dict(state)
+            for i, optimizer in enumerate(self._optimizers)
+            for j, state in enumerate(optimizer.state.values())
+        }
+
+
+def _backward(terms: Terms, parameters: list[torch.nn.Parameter]) -> None:
+    """Gradients of the sum over replicas and terms: each replica's own. Closed forms add theirs."""
+    for parameter in parameters:
+        parameter.grad = None
+    total: Tensor | None = None
+    closed: list[ClosedForm] = []
+    for term in terms.values():
+        if isinstance(term, Tensor):
+            total = term if total is None else total + term
+        else:
+            closed.append(term)
+    total.sum().backward()
+    for term in closed:
+        term.add_gradient()
+
+
+@torch.no_grad()
+def _park(which: Tensor, *roots: Any) -> None:
+    """Makes the rows of replicas that diverged finite, so that nothing downstream meets a NaN; they are never read."""
+    for _, leaf in leaves(list(roots)):
+        if isinstance(leaf, Tensor) and leaf.dim() and leaf.is_floating_point():
+            leaf[which] = 0
+
+
+def _make_method(run: RunSpec, replicas: Sequence[Replica], classifier: Classifier, stream, device) -> Method:
+    """The run's method, or the composition of its parts; strengths go to the first part that has one."""
+    context = Context(
+        classifier=classifier,
+        stream=stream,
+        scenario=run.scenario,
+        seeds=[r.seed for r in replicas],
+        strengths=None,
+        memories=torch.tensor([r.memory or 0 for r in replicas]),
+        optimizer=run.optimizer,
+        batch_size=run.batch_size,
+        device=device,
+    )
+    swept = run.method.swept_part
+    strengths = None if swept is None else torch.tensor([r.strength for r in replicas], device=device)
+    parts = [
+        (name, registry.find("method", name, registry.methods()), run.method.part_settings(name),
+         strengths if swept is not None and name == swept.name else None)
+        for name in run.method.parts
+    ]  # fmt: skip
+    if len(parts) > 1:
+        return Composition(context, parts)
+    _, build, settings, own = parts[0]
+    return build(replace(context, strengths=own), settings)

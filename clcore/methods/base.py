@@ -1,0 +1,205 @@
+"""The seams of a method.
+
+A method is one file that reads top to bottom like its paper: declared facts, typed hyper-parameters, then the seams it
+needs. The loop in `clcore/training.py` calls the seams; each does nothing unless overridden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from clcore.batch import Batch
+from clcore.benchmarks.base import Stream, Task
+from clcore.catalogue import Recommendation
+from clcore.knobs import Knobs
+from clcore.networks.classifier import Classifier
+from clcore.randomness import Generators
+from clcore.spec import OptimizerChoice
+from clcore.state import Stateful
+
+
+class ClosedForm(Protocol):
+    """A loss term whose gradient is known: its value is only computed when somebody asks."""
+
+    def value(self) -> Tensor:
+        """(K,)"""
+
+    def add_gradient(self) -> None:
+        """Adds the term's gradient to every parameter's `grad`."""
+
+    def unstable(self, lr: float) -> Tensor:
+        """(K,) bool: replicas for which an explicit step of this size cannot converge."""
+
+
+Terms = dict[str, Tensor | ClosedForm]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training with fresh optimizers.
+
+    tasks       0-based tasks whose training data is used (None: the current task)
+    epochs      passes over that data (None: the run's)
+    active      (K,) bool: replicas that take part (None: all)
+    optimizers  parameters → optimizers (None: the run's optimizer over all parameters)
+    frozen      parameter → bool mask of entries that must not move, whatever the optimizer does
+    covers      the part of the task, from 0 to 1, that this phase is on the time axis
+    """
+
+    name: str = "train"
+    tasks: tuple[int, ...] | None = None
+    epochs: int | None = None
+    active: Tensor | None = None
+    optimizers: Callable[[Sequence[torch.nn.Parameter]], list[torch.optim.Optimizer]] | None = None
+    frozen: dict[torch.nn.Parameter, Tensor] = field(default_factory=dict)
+    covers: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """What a phase came to, per replica: mean task loss, and accuracy on validation data on demand."""
+
+    loss: Tensor
+    _validate: Callable[[], Tensor]
+
+    def validation_accuracy(self) -> Tensor:
+        """(K,) accuracy on the current task's validation split."""
+        return self._validate()
+
+
+Plan = Generator[Phase, PhaseResult, None]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method may know about its run. Tensors `(K,)` follow the order of the group's replicas."""
+
+    classifier: Classifier
+    stream: Stream
+    scenario: str
+    seeds: Sequence[int]
+    strengths: Tensor | None
+    memories: Tensor
+    optimizer: OptimizerChoice
+    batch_size: int
+    device: torch.device
+
+    @property
+    def replicas(self) -> int:
+        return len(self.seeds)
+
+    def generators(self, purpose: str) -> Generators:
+        """One generator per replica; the purpose keeps a method's draws apart from everybody else's."""
+        return Generators(self.seeds, purpose)
+
+
+class Method(Stateful):
+    """Base of all methods; by itself it is fine-tuning."""
+
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    family: ClassVar[str]
+    scenarios: ClassVar[tuple[str, ...]] = ("task", "domain", "class")
+    paper: ClassVar[str] = ""
+    formula: ClassVar[str] = ""
+    stores: ClassVar[str] = "nothing"
+    needs_boundaries: ClassVar[bool] = False
+    uses_memory: ClassVar[bool] = False
+    freezes: ClassVar[bool] = False
+    vectorized: ClassVar[bool] = True
+    predicts_unseen: ClassVar[bool] = True
+    sweep: ClassVar[tuple[float, ...]] = ()
+    recommended: ClassVar[tuple[Recommendation, ...]] = ()
+
+    class Hyper(Knobs):
+        """This method's hyper-parameters; the one with `axis=True` arrives as a tensor (K,)."""
+
+    context_fields = frozenset({"context", "hyper"})
+
+    def __init__(self, context: Context, settings: dict[str, Any]):
+        self.context = context
+        values = dict(settings)
+        for knob in self.Hyper.describe():
+            if knob.axis and context.strengths is not None:
+                values[knob.name] = context.strengths
+            elif knob.axis:
+                values[knob.name] = torch.full((context.replicas,), float(values[knob.name]), device=context.device)
+        self.hyper = SimpleNamespace(**values)
+        self.setup()
+
+    def setup(self) -> None:
+        """Create the method's state."""
+
+    @property
+    def classifier(self) -> Classifier:
+        return self.context.classifier
+
+    # --- seams, in the order in which the loop calls them; ★: at most one part of a composition may own it ---
+
+    def adapt(self, network: torch.nn.Module) -> torch.nn.Module:
+        """★ Replace or wrap the network before training starts."""
+        return network
+
+    def begin(self, task: Task) -> None:
+        """Before a task's first step."""
+
+    def phases(self, task: Task) -> Plan:
+        """★ What is trained for this task; code between the yields runs between phases."""
+        yield Phase()
+
+    def mix(self, batch: Batch) -> Batch:
+        """Add replayed examples."""
+        return batch
+
+    def task_loss(self, batch: Batch) -> Tensor:
+        """★ (K,) mean cross-entropy over the current and all replayed examples, each under its own mask."""
+        return mean_loss(self.classifier, batch)
+
+    def terms(self, batch: Batch) -> Terms:
+        """Further loss terms: tensors (K,) to differentiate, or closed forms."""
+        return {}
+
+    def edit_gradients(self, batch: Batch) -> None:
+        """Change the parameters' gradients in place."""
+
+    def after_step(self, batch: Batch, lr: float) -> None:
+        """After the optimizer's step."""
+
+    def end(self, task: Task) -> None:
+        """After a task's last step."""
+
+    def predict(self, x: Tensor, task: int) -> Tensor:
+        """★ Logits `(K, B, O)` for inputs of a task; the evaluation masks them by scenario."""
+        return self.classifier(x)
+
+    def footprint(self) -> dict[str, Tensor | int]:
+        """Bytes by kind, beside the network's parameters; a tensor (K,) where replicas differ."""
+        return {}
+
+    def insight(self) -> dict[str, Any]:
+        """Small named arrays for pictures."""
+        return {}
+
+
+def mean_loss(classifier: Classifier, batch: Batch) -> Tensor:
+    """(K,) mean cross-entropy over all examples of a batch and its replayed parts.
+
+    Parts go through the network one after another, so that a part without examples leaves the others' gradients bit for
+    bit as they were.
+    """
+    if not batch.replay:
+        return (classifier.sample_losses(batch) * batch.weight).sum(1) / batch.count.clamp_min(1)
+    total = sum((classifier.sample_losses(part) * part.weight).sum(1) for part in batch.parts)
+    return total / sum(part.count for part in batch.parts).clamp_min(1)
+
+
+def sum_of_means(classifier: Classifier, batch: Batch) -> Tensor:
+    """(K,) the mean over the current examples plus the mean over each replayed part."""
+    losses = ((classifier.sample_losses(p) * p.weight).sum(1) / p.count.clamp_min(1) for p in batch.parts)
+    return sum(losses)

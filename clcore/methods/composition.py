@@ -1,0 +1,112 @@
+"""Several methods at once: `er+ewc` replays and anchors.
+
+Seams are chained in list order, the task loss is computed once, and a part's terms carry its name (`ewc.penalty`). A ★ seam
+can have one owner only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clcore.batch import Batch
+from clcore.benchmarks.base import Task
+from clcore.errors import RequestError
+from clcore.methods.base import Context, Method, Plan, Terms
+from clcore.state import Stateful
+
+_EXCLUSIVE = ("adapt", "phases", "task_loss", "predict")
+
+
+def seam_owners(methods: Sequence[type[Method]], names: Sequence[str]) -> dict[str, int]:
+    """Which part owns each ★ seam (its index). Raises RequestError when two parts claim one."""
+    owners: dict[str, int] = {}
+    for seam in _EXCLUSIVE:
+        claims = [i for i, m in enumerate(methods) if getattr(m, seam) is not getattr(Method, seam)]
+        if len(claims) > 1:
+            both = " and ".join(names[i] for i in claims)
+            raise RequestError(f"{'+'.join(names)} cannot be combined: {both} both decide `{seam}`. Leave one of them out.")
+        if claims:
+            owners[seam] = claims[0]
+    return owners
+
+
+class Composition(Method):
+    """The chain of several methods. It is built by the engine and has no file name of its own."""
+
+    title = "Composition"
+    family = "composition"
+
+    def __init__(self, context: Context, parts: Sequence[tuple[str, type[Method], dict[str, Any], Tensor | None]]):
+        self.context = context
+        names = [name for name, *_ in parts]
+        self._owners = seam_owners([cls for _, cls, *_ in parts], names)
+        self.parts: dict[str, Method] = {
+            name: cls(replace(context, strengths=strengths), settings) for name, cls, settings, strengths in parts
+        }
+
+    def _owner(self, seam: str) -> Method:
+        parts = list(self.parts.values())
+        return parts[self._owners[seam]] if seam in self._owners else parts[0]
+
+    def adapt(self, network: torch.nn.Module) -> torch.nn.Module:
+        return self._owner("adapt").adapt(network)
+
+    def begin(self, task: Task) -> None:
+        for part in self.parts.values():
+            part.begin(task)
+
+    def phases(self, task: Task) -> Plan:
+        return self._owner("phases").phases(task)
+
+    def mix(self, batch: Batch) -> Batch:
+        for part in self.parts.values():
+            batch = part.mix(batch)
+        return batch
+
+    def task_loss(self, batch: Batch) -> Tensor:
+        return self._owner("task_loss").task_loss(batch)
+
+    def terms(self, batch: Batch) -> Terms:
+        return {f"{name}.{term}": value for name, p in self.parts.items() for term, value in p.terms(batch).items()}
+
+    def edit_gradients(self, batch: Batch) -> None:
+        for part in self.parts.values():
+            part.edit_gradients(batch)
+
+    def after_step(self, batch: Batch, lr: float) -> None:
+        for part in self.parts.values():
+            part.after_step(batch, lr)
+
+    def end(self, task: Task) -> None:
+        for part in self.parts.values():
+            part.end(task)
+
+    def predict(self, x: Tensor, task: int) -> Tensor:
+        return self._owner("predict").predict(x, task)
+
+    def footprint(self) -> dict[str, Tensor | int]:
+        total: dict[str, Tensor | int] = {}
+        for part in self.parts.values():
+            for kind, size in part.footprint().items():
+                total[kind] = total.get(kind, 0) + size
+        return total
+
+    def insight(self) -> dict[str, Any]:
+        return {f"{name}.{key}": v for name, part in self.parts.items() for key, v in part.insight().items()}
+
+    @property
+    def predicts_unseen(self) -> bool:  # type: ignore[override]
+        return all(part.predicts_unseen for part in self.parts.values())
+
+    @property
+    def uses_memory(self) -> bool:  # type: ignore[override]
+        return any(part.uses_memory for part in self.parts.values())
+
+    @property
+    def freezes(self) -> bool:  # type: ignore[override]
+        return any(part.freezes for part in self.parts.values())

@@ -1,0 +1,71 @@
+"""Experience replay: mix every mini-batch with examples remembered from before.
+
+Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019; Rolnick et al., NeurIPS 2019. The memory is a reservoir
+(a uniform sample of what was offered), its budget is for the whole stream. Each step takes B current and R remembered examples
+through the network in two forwards; the loss is the mean over all of them (`concat`) or the sum of the two means (`sum`), which
+doubles the step where there is something to replay.
+
+Choices: by default the memory is filled at the end of a task, so it holds earlier tasks only; `online` fills it as the stream
+passes (during the first pass over a task, after the step, so that a step never replays its own examples).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from clcore.batch import Batch
+from clcore.benchmarks.base import Task
+from clcore.knobs import Knobs, knob
+from clcore.methods.base import Method, mean_loss, sum_of_means
+from clcore.methods.parts.reservoir import Reservoir
+
+
+class ER(Method):
+    title = "Experience replay"
+    summary = "Keeps a few old examples in a small memory and rehearses them beside the new ones."
+    family = "rehearsal"
+    paper = "Chaudhry et al., 2019 (On Tiny Episodic Memories); Rolnick et al., NeurIPS 2019"
+    formula = r"\frac{1}{B+R}\Big(\sum_{(x,y)\in B_t}\ell(x,y)+\sum_{(x,y)\in R\subset M}\ell(x,y)\Big)"
+    stores = "the memory's examples"
+    uses_memory = True
+
+    class Hyper(Knobs):
+        replay_batch: int | None = knob(None, ge=1, le=65536, help="remembered examples per step; none means the batch size")
+        loss: Literal["concat", "sum"] = knob("concat", help="mean over all examples, or the sum of the two means")
+        memory_update: Literal["task_end", "online"] = knob(
+            "task_end", help="fill the memory when a task ends, or while the stream passes"
+        )
+
+    def setup(self) -> None:
+        self.memory = Reservoir(
+            self.context.stream,
+            self.context.memories,
+            self.classifier.network.widths,
+            insertions=self.context.generators("memory"),
+            draws=self.context.generators("replay"),
+        )
+
+    def mix(self, batch: Batch) -> Batch:
+        online = self.hyper.memory_update == "online"
+        replayed = self.memory.draw(self.hyper.replay_batch or self.context.batch_size, ahead=1 if online else 32)
+        return batch if replayed is None else batch.with_replay(replayed)
+
+    def task_loss(self, batch: Batch) -> Tensor:
+        return (mean_loss if self.hyper.loss == "concat" else sum_of_means)(self.classifier, batch)
+
+    def after_step(self, batch: Batch, lr: float) -> None:
+        if self.hyper.memory_update == "online":
+            first_pass = torch.tensor([epoch == 0 for epoch in batch.epoch])
+            self.memory.offer(batch.task, batch.ids, (batch.weight.cpu() > 0) & first_pass.unsqueeze(1))
+
+    def end(self, task: Task) -> None:
+        if self.hyper.memory_update == "task_end":
+            ids = task.train.indices
+            valid = torch.arange(ids.shape[1]) < task.train.lengths.cpu().unsqueeze(1)
+            self.memory.offer(task.index, ids, valid)
+
+    def footprint(self):
+        return {"memory_samples": self.memory.footprint()}

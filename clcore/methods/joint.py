@@ -1,0 +1,45 @@
+"""Joint training: at every task, train on the union of all tasks so far.
+
+The reference from above (incremental joint, or cumulative, training): nothing can be forgotten because nothing is ever gone.
+From scratch, every task starts from the run's initial weights, the clean bound; warm, it goes on from the last task, as a
+practitioner would (the warm-start gap can make it a little worse). Each task costs the epochs of all tasks so far.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from clcore.benchmarks.base import Task
+from clcore.knobs import Knobs, knob
+from clcore.methods.base import Method, Phase, Plan
+from clcore.methods.parts.vectors import ReplicaVector, weights
+
+
+class Joint(Method):
+    title = "Joint training"
+    summary = "Keeps all data and trains on everything at every task: what could be reached if nothing had to be forgotten."
+    family = "reference"
+    formula = r"\min_\theta\ \sum_{i\le t}\mathcal L_i(\theta)"
+    stores = "every training example of every task"
+
+    class Hyper(Knobs):
+        restart: bool = knob(True, help="start every task from the initial weights (the clean bound) instead of going on")
+
+    def setup(self) -> None:
+        self.initial: ReplicaVector | None = weights(self.classifier.network).copy() if self.hyper.restart else None
+        self.kept = torch.zeros(self.context.replicas, dtype=torch.long)
+
+    def begin(self, task: Task) -> None:
+        if self.initial is not None:
+            with torch.no_grad():
+                for p, start in zip(self.classifier.network.parameters(), self.initial, strict=True):
+                    p.copy_(start)
+
+    def phases(self, task: Task) -> Plan:
+        yield Phase(tasks=tuple(range(task.index + 1)))
+
+    def end(self, task: Task) -> None:
+        self.kept = self.kept + task.train.lengths.cpu()
+
+    def footprint(self):
+        return {"memory_samples": self.kept * (self.context.stream.example_bytes + 8)}

@@ -1,0 +1,77 @@
+"""One vector per replica — weights, gradients, importances — kept in the network's own tensors instead of one flat copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from clcore.state import Stateful
+
+
+class ReplicaVector(Stateful):
+    """K vectors, stored as a list of tensors `(K, …)`. Arithmetic is elementwise; a `(K,)` tensor scales per replica."""
+
+    def __init__(self, tensors: Iterable[Tensor]):
+        self.tensors = list(tensors)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def map(self, function: Callable[..., Tensor], *others: ReplicaVector | Tensor | float) -> ReplicaVector:
+        """`function` applied tensor by tensor, with the matching tensors of `others` as further arguments."""
+        columns = [_matching(other, self.tensors) for other in others]
+        return ReplicaVector(function(*row) for row in zip(self.tensors, *columns, strict=True))
+
+    def __add__(self, other) -> ReplicaVector:
+        return self.map(torch.add, other)
+
+    def __sub__(self, other) -> ReplicaVector:
+        return self.map(torch.sub, other)
+
+    def __mul__(self, other) -> ReplicaVector:
+        return self.map(torch.mul, other)
+
+    __rmul__ = __mul__
+
+    def dot(self, other: ReplicaVector) -> Tensor:
+        """Inner product per replica, `(K,)`."""
+        return sum((a * b).flatten(1).sum(1) for a, b in zip(self.tensors, other.tensors, strict=True))
+
+    def total(self) -> Tensor:
+        """Sum of all entries per replica, `(K,)`."""
+        return sum(t.flatten(1).sum(1) for t in self.tensors)
+
+    def largest(self) -> Tensor:
+        """Largest entry per replica, `(K,)`."""
+        return torch.stack([t.flatten(1).amax(1) for t in self.tensors]).amax(0)
+
+    def copy(self) -> ReplicaVector:
+        return ReplicaVector(t.detach().clone() for t in self.tensors)
+
+
+def weights(network: nn.Module) -> ReplicaVector:
+    """The network's parameters as they are (live, not copied)."""
+    return ReplicaVector(network.parameters())
+
+
+def gradient(network: nn.Module) -> ReplicaVector:
+    """The network's gradients as they are; zeros where a parameter has none."""
+    return ReplicaVector(torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters())
+
+
+def _matching(other: ReplicaVector | Tensor | float, tensors: list[Tensor]) -> list:
+    if isinstance(other, ReplicaVector):
+        return other.tensors
+    if isinstance(other, Tensor) and other.dim() == 1:
+        return [per_replica(other, t) for t in tensors]
+    return [other] * len(tensors)
+
+
+def per_replica(values: Tensor, like: Tensor) -> Tensor:
+    """`(K,)` reshaped to broadcast against `like` `(K, …)`."""
+    return values.view(-1, *[1] * (like.dim() - 1))

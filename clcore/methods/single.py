@@ -1,0 +1,57 @@
+"""An independent network per task: no forgetting, no transfer.
+
+The reference for transfer: every task is learned by a network of its own from the run's initial weights, under the same budget,
+and remembered whole. What a method scores above it on a task is what the task gained from the others. The task's identity is
+used at test, also in the domain scenario, so there it is a reference and not a competitor; a task that has not been learned has
+no network and no score.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from clcore.benchmarks.base import Task
+from clcore.methods.base import Method
+from clcore.methods.parts.vectors import ReplicaVector, weights
+
+
+class Single(Method):
+    title = "One network per task"
+    summary = "Learns every task with a network of its own. Nothing is forgotten, nothing is shared: the reference for transfer."
+    family = "reference"
+    scenarios = ("task", "domain")
+    formula = r"\min_{\theta_t}\ \mathcal L_t(\theta_t)\ \text{for every } t"
+    stores = "one network per task"
+    needs_boundaries = True
+    predicts_unseen = False
+
+    def setup(self) -> None:
+        self.initial = weights(self.classifier.network).copy()
+        self.finished: list[ReplicaVector] = []
+        self.current = -1
+
+    def begin(self, task: Task) -> None:
+        self._load(self.initial)
+        self.current = task.index
+
+    def end(self, task: Task) -> None:
+        self.finished.append(weights(self.classifier.network).copy())
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, task: int) -> Tensor:
+        if task >= len(self.finished):  # the network in training
+            return self.classifier(x)
+        present = weights(self.classifier.network).copy()
+        self._load(self.finished[task])
+        logits = self.classifier(x)
+        self._load(present)
+        return logits
+
+    @torch.no_grad()
+    def _load(self, vector: ReplicaVector) -> None:
+        for p, value in zip(self.classifier.network.parameters(), vector, strict=True):
+            p.copy_(value)
+
+    def footprint(self):
+        return {"old_networks": 4 * self.classifier.network.parameter_count * max(0, len(self.finished) - 1)}

@@ -1,0 +1,133 @@
+"""Mini-batches of K replicas: fixed shapes, padding by weight, gathers in chunks.
+
+Every replica goes through its own examples in its own order, drawn from its own generator, one permutation per pass. The last
+mini-batch of a pass is padded with weight 0. A replica with a shorter stream is through earlier; its later batches are all
+padding. Several steps are gathered at once because a gather costs more to start than to run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from clcore.batch import Batch
+from clcore.benchmarks.base import Split, Stream
+from clcore.networks.layers import aligned_rows
+from clcore.randomness import Generators
+
+_CHUNK_FLOATS = 1 << 19
+
+
+class MiniBatches:
+    """The mini-batches of one phase: `epochs` passes over the training splits of `tasks`.
+
+    steps     (K,) gradient steps each replica takes; 0 for those that are not `active`
+    samples   examples of the stream yielded so far, over all replicas
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        tasks: Sequence[int],
+        *,
+        batch_size: int,
+        epochs: int,
+        generators: Generators,
+        active: Tensor,
+        widths: tuple[int, ...],
+    ):
+        self.stream, self.tasks = stream, tuple(tasks)
+        self.batch_size, self.epochs = batch_size, epochs
+        self.rows = aligned_rows(batch_size, widths)
+        self.splits: list[Split] = [stream.tasks[t].train for t in tasks]
+        self.lengths = sum(split.lengths.cpu() for split in self.splits)
+        self.steps = torch.where(active.cpu(), epochs * ((self.lengths + batch_size - 1) // batch_size), 0)
+        self.samples = 0
+        self._generators = generators
+        self._queues = [_Queue(int(n), batch_size, self.rows) for n in self.lengths]
+
+    def __iter__(self) -> Iterator[Batch]:
+        total = int(self.steps.max())
+        per_step = len(self.steps) * self.rows * math.prod(self.stream.input_shape)
+        together = max(1, _CHUNK_FLOATS // per_step)
+        for start in range(0, total, together):
+            yield from self._chunk(start, min(total, start + together))
+
+    def _chunk(self, start: int, stop: int) -> Iterator[Batch]:
+        steps, rows, device = stop - start, self.rows, self.stream.device
+        drawn = [
+            queue.take(min(stop, int(limit)) - min(start, int(limit)), steps, generator)
+            for queue, limit, generator in zip(self._queues, self.steps, self._generators, strict=True)
+        ]
+        positions = torch.stack([d[0] for d in drawn])  # (K, steps·rows)
+        weight = torch.stack([d[1] for d in drawn])  # (K, steps, rows)
+        epochs = [d[2] for d in drawn]
+        count = weight.sum(2)
+        per_step = count.sum(0).tolist()
+        weight, count = weight.to(device), count.to(device)
+        x, y, ids, task = self._gather(positions.to(device))
+        for s in range(steps):
+            at = slice(s * rows, (s + 1) * rows)
+            self.samples += int(per_step[s])
+            yield Batch(
+                x[:, at], y[:, at], weight[:, s], count[:, s],
+                task if isinstance(task, int) else task[:, at], ids[:, at], tuple(e[s] for e in epochs),
+            )  # fmt: skip
+
+    def _gather(self, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:
+        if len(self.tasks) == 1:
+            split = self.splits[0]
+            x, y = split.gather(positions)
+            return x, y, split.ids(positions), self.tasks[0]
+        # Positions run through the splits one after another, each replica with its own lengths.
+        ends = torch.stack([split.lengths for split in self.splits]).cumsum(0).to(positions.device)  # (tasks, K)
+        which = (positions.unsqueeze(0) >= ends.unsqueeze(2)).sum(0)
+        starts = torch.cat([torch.zeros_like(ends[:1]), ends[:-1]])
+        local = positions - starts.T.gather(1, which)
+        ids = torch.stack([s.ids(torch.minimum(local, s.lengths.to(local.device).unsqueeze(1) - 1)) for s in self.splits])
+        ids = ids.gather(0, which.unsqueeze(0)).squeeze(0)
+        task = torch.tensor(self.tasks, device=positions.device)[which]
+        x, y = self.stream.gather(task, ids)
+        return x, y, ids, task
+
+
+class _Queue:
+    """One replica's positions, pass after pass, handed out in padded steps."""
+
+    def __init__(self, length: int, batch_size: int, rows: int):
+        self.length, self.batch_size, self.rows = length, batch_size, rows
+        self.steps_per_pass = -(-length // batch_size)
+        self.taken = 0
+        self._positions = self._weight = None
+
+    def take(self, real: int, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[int]]:
+        """`steps` padded steps of which the first `real` hold examples: positions, weights (steps, rows), pass numbers."""
+        positions = torch.zeros(steps, self.rows, dtype=torch.long)
+        weight = torch.zeros(steps, self.rows)
+        epochs = [0] * steps
+        done = 0
+        while done < real:
+            epoch, within = divmod(self.taken, self.steps_per_pass)
+            if within == 0:
+                self._shuffle(generator)
+            n = min(real - done, self.steps_per_pass - within)
+            positions[done : done + n] = self._positions[within : within + n]
+            weight[done : done + n] = self._weight[within : within + n]
+            epochs[done : done + n] = [epoch] * n
+            done += n
+            self.taken += n
+        return positions.flatten(), weight, epochs
+
+    def _shuffle(self, generator: torch.Generator) -> None:
+        padded = self.steps_per_pass * self.batch_size
+        order = torch.zeros(padded, dtype=torch.long)
+        order[: self.length] = torch.randperm(self.length, generator=generator)
+        counts = torch.zeros(padded)
+        counts[: self.length] = 1
+        self._positions = torch.zeros(self.steps_per_pass, self.rows, dtype=torch.long)
+        self._weight = torch.zeros(self.steps_per_pass, self.rows)
+        self._positions[:, : self.batch_size] = order.view(-1, self.batch_size)
+        self._weight[:, : self.batch_size] = counts.view(-1, self.batch_size)

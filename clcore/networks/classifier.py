@@ -1,0 +1,91 @@
+"""One output layer for all tasks; the scenario is a mask of logits per sample.
+
+The stream says which output units belong to which task (`groups`, (T, O)). From that and the scenario follows, for a sample
+of task j while task t is learned, the set of units its softmax runs over:
+
+    task     the units of task j
+    domain   all units
+    class    the units seen so far (`seen`), all of them (`all`), or those of task j (`current`)
+
+and for a prediction: the units of the given task, all units, or those seen so far. No method computes offsets.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clcore.batch import Batch
+from clcore.networks.base import Network
+
+
+class Classifier(nn.Module):
+    """K networks with the scenario's masks. `learning` is the 0-based task being learned."""
+
+    def __init__(self, network: Network, groups: Tensor, scenario: str, active_classes: str = "seen"):
+        super().__init__()
+        self.network = network
+        self.scenario = scenario
+        self.active_classes = active_classes
+        self.learning = 0
+        self.register_buffer("groups", groups, persistent=False)
+        seen = groups.cumsum(0) > 0
+        self.register_buffer("seen", seen, persistent=False)
+        self._group_spans = [_span(row) for row in groups]
+        self._seen_spans = [_span(row) for row in seen]
+        self._all = (0, groups.shape[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All logits `(K, B, O)`, unmasked."""
+        return self.network(x)
+
+    def training_units(self, task: int) -> Tensor:
+        """(O,) bool: the units over which the softmax of a sample of `task` runs in training, now."""
+        if self.scenario == "domain" or (self.scenario == "class" and self.active_classes == "all"):
+            return torch.ones_like(self.groups[0])
+        if self.scenario == "class" and self.active_classes == "seen":
+            return self.seen[self.learning]
+        return self.groups[task]
+
+    def predicted_units(self, task: int, seen_tasks: int) -> Tensor:
+        """(O,) bool: the units a prediction for a sample of `task` may choose from after `seen_tasks` tasks."""
+        if self.scenario == "task":
+            return self.groups[task]
+        if self.scenario == "domain" or seen_tasks == 0:
+            return torch.ones_like(self.groups[0])
+        return self.seen[seen_tasks - 1]
+
+    def sample_losses(self, part: Batch) -> Tensor:
+        """Cross-entropy of every sample of a batch or replayed part, `(K, B)`, each under its own task's mask."""
+        return self.cross_entropy(self(part.x), part)
+
+    def cross_entropy(self, logits: Tensor, part: Batch) -> Tensor:
+        """`sample_losses` from logits `(K, B, O)` already computed."""
+        y, span = part.y, self._training_span(part.task)
+        if span is None:
+            units = self._training_masks()[part.task] if isinstance(part.task, Tensor) else self.training_units(part.task)
+            logits = logits.masked_fill(~units, float("-inf"))
+        elif span != self._all:
+            logits = logits[..., span[0] : span[1]]
+            if span[0]:
+                y = y - span[0]
+        return F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape)
+
+    def _training_span(self, task: int | Tensor) -> tuple[int, int] | None:
+        """The contiguous range of active units, when it is one range for all samples; slicing it beats masking."""
+        if self.scenario == "domain" or (self.scenario == "class" and self.active_classes == "all"):
+            return self._all
+        if self.scenario == "class" and self.active_classes == "seen":
+            return self._seen_spans[self.learning]
+        return None if isinstance(task, Tensor) else self._group_spans[task]
+
+    def _training_masks(self) -> Tensor:
+        """(T, O): `training_units` of every task."""
+        return self.groups
+
+
+def _span(row: Tensor) -> tuple[int, int] | None:
+    chosen = row.nonzero().flatten().tolist()
+    lo, hi = chosen[0], chosen[-1] + 1
+    return (lo, hi) if hi - lo == len(chosen) else None

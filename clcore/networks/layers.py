@@ -1,0 +1,89 @@
+"""Layers that own the replica axis: K networks side by side, one tensor operation for all of them.
+
+Weights are `(K, in, out)`, inputs `(K, B, in)`. Replicas never mix, and what one of them computes does not depend on how many
+stand beside it. On the CPU that takes one precaution: the matrix library's last bits depend on whether a matrix starts at a
+16-byte boundary, so each replica's block of a batched matrix must have a multiple of four floats. `aligned_width` adds dead
+units where a width would break that (33 outputs of 17 inputs become 36), and `aligned_rows` does the same for mini-batches.
+A dead unit has zero weights in and out; its gradient is exactly zero, so it stays dead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+_BLOCK = 4  # floats in 16 bytes
+
+
+def aligned_width(inputs: int, outputs: int) -> int:
+    """The smallest width of at least `outputs` whose `(inputs, width)` weight block keeps the next replica aligned."""
+    step = _BLOCK // math.gcd(_BLOCK, inputs)
+    return math.ceil(outputs / step) * step
+
+
+def aligned_rows(rows: int, widths: Sequence[int]) -> int:
+    """The smallest number of rows of at least `rows` that keeps activations of all these widths aligned."""
+    step = math.lcm(*(_BLOCK // math.gcd(_BLOCK, width) for width in widths))
+    return math.ceil(rows / step) * step
+
+
+@dataclass
+class Recorded:
+    """One layer's part of a forward pass: what went in `(K, B, in)` and what came out `(K, B, out)`."""
+
+    layer: Linear
+    inputs: Tensor
+    outputs: Tensor
+
+
+class Linear(nn.Module):
+    """K affine maps at once: `(K, B, in)` → `(K, B, out)`, initialised per replica as `torch.nn.Linear` does.
+
+    `weight` is `(K, in, out)` and `bias` `(K, out)`; physical sizes may exceed `inputs` and `outputs` by dead units.
+    """
+
+    def __init__(self, inputs: int, outputs: int, generators: Sequence[torch.Generator], physical_inputs: int = 0):
+        super().__init__()
+        self.inputs, self.outputs = inputs, outputs
+        rows = physical_inputs or inputs
+        columns = aligned_width(rows, outputs)
+        self.weight = nn.Parameter(torch.zeros(len(generators), rows, columns))
+        self.bias = nn.Parameter(torch.zeros(len(generators), columns))
+        self.tape: list[Recorded] | None = None
+        bound = 1 / math.sqrt(inputs)
+        with torch.no_grad():
+            for k, generator in enumerate(generators):
+                # The order of draws and the (out, in) shape are torch.nn.Linear's, so that seeds mean the same there.
+                drawn = torch.empty(outputs, inputs).uniform_(-bound, bound, generator=generator)
+                self.weight[k, :inputs, :outputs] = drawn.T
+                self.bias[k, :outputs].uniform_(-bound, bound, generator=generator)
+
+    @property
+    def width(self) -> int:
+        """Physical outputs, dead units included."""
+        return self.weight.shape[2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.baddbmm(self.bias.unsqueeze(1), x, self.weight)
+        if self.tape is not None:
+            self.tape.append(Recorded(self, x, y))
+        return y
+
+
+@contextmanager
+def recording(network: nn.Module) -> Iterator[list[Recorded]]:
+    """Collects what passes through every `Linear` while the block runs: the raw material of per-sample gradients."""
+    tape: list[Recorded] = []
+    layers = [m for m in network.modules() if isinstance(m, Linear)]
+    for layer in layers:
+        layer.tape = tape
+    try:
+        yield tape
+    finally:
+        for layer in layers:
+            layer.tape = None

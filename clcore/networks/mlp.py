@@ -1,0 +1,54 @@
+"""Multilayer perceptron: fully connected layers with ReLU between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from clcore.networks.base import Network
+from clcore.networks.layers import Linear
+
+
+class MLP(Network):
+    """`(K, B, *input_shape)` → flatten → [Linear → ReLU] × len(hidden) → Linear → `(K, B, outputs)`.
+
+    `hidden` may be empty: a linear softmax classifier.
+    """
+
+    title = "Multilayer perceptron"
+    summary = "Fully connected layers with ReLU between them, torch's default initialisation."
+
+    def __init__(self, input_shape: Sequence[int], outputs: int, hidden: Sequence[int], generators: Sequence[torch.Generator]):
+        super().__init__(input_shape, outputs, hidden, generators)
+        self.layers = nn.ModuleList()
+        logical = physical = math.prod(input_shape)
+        for width in (*hidden, outputs):
+            layer = Linear(logical, width, generators, physical)
+            self.layers.append(layer)
+            logical, physical = width, layer.width
+        self.head = self.layers[-1]
+        self._hidden = list(self.layers[:-1])
+        self._flat_inputs = len(input_shape) == 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x if self._flat_inputs else x.flatten(2)
+        for layer in self._hidden:
+            h = torch.relu(layer(h))
+        logits = self.head(h)
+        return logits if self.head.width == self.outputs else logits[..., : self.outputs]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return (self.layers[0].weight.shape[1], *(layer.width for layer in self.layers), self.outputs)
+
+    @property
+    def parameter_count(self) -> int:
+        return sum((layer.inputs + 1) * layer.outputs for layer in self.layers)
+
+    @classmethod
+    def count_parameters(cls, input_shape: Sequence[int], outputs: int, hidden: Sequence[int]) -> int:
+        return sum((a + 1) * b for a, b in pairwise((math.prod(input_shape), *hidden, outputs)))

@@ -1,0 +1,90 @@
+"""How methods, benchmarks and networks are found: one file each, its stem the name (`split_mnist.py` → `split-mnist`).
+
+A package's `SUPPORT` names the modules that are shared and register nothing. A file that cannot be imported, or that does not
+define exactly one class of its kind, fails loudly.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from pathlib import Path
+from typing import get_args
+
+from clcore import catalogue as cards
+from clcore.benchmarks.base import Benchmark
+from clcore.errors import UnknownName
+from clcore.methods.base import Method
+from clcore.networks.base import Network
+
+
+@cache
+def methods() -> dict[str, type[Method]]:
+    return _discover("clcore.methods", Method)
+
+
+@cache
+def benchmarks() -> dict[str, type[Benchmark]]:
+    return _discover("clcore.benchmarks", Benchmark)
+
+
+@cache
+def networks() -> dict[str, type[Network]]:
+    return _discover("clcore.networks", Network)
+
+
+def find(kind: str, name: str, known: dict[str, type]) -> type:
+    if name not in known:
+        raise UnknownName(kind, name, known)
+    return known[name]
+
+
+def _discover(package_name: str, base: type) -> dict[str, type]:
+    package = importlib.import_module(package_name)
+    found = {}
+    for module_info in pkgutil.iter_modules(package.__path__):
+        if module_info.name in package.SUPPORT:
+            continue
+        module = importlib.import_module(f"{package_name}.{module_info.name}")
+        own = [
+            c for c in vars(module).values()
+            if isinstance(c, type) and issubclass(c, base) and c.__module__ == module.__name__
+        ]  # fmt: skip
+        if len(own) != 1:
+            raise ImportError(
+                f"{module.__name__} must define exactly one {base.__name__}, but defines {len(own)}; "
+                f"shared modules belong into SUPPORT of {package_name}."
+            )
+        found[module_info.name.replace("_", "-")] = own[0]
+    return dict(sorted(found.items()))
+
+
+def describe() -> cards.Catalogue:
+    """The catalogue as the code declares it: methods by family, benchmarks that run offline first."""
+    family_order = get_args(cards.MethodCard.model_fields["family"].annotation)
+    return cards.Catalogue(
+        methods=tuple(
+            cards.MethodCard(
+                name=name, title=m.title, summary=m.summary, family=m.family, scenarios=m.scenarios, paper=m.paper,
+                formula=m.formula, stores=m.stores, needs_boundaries=m.needs_boundaries, uses_memory=m.uses_memory,
+                sweep=m.sweep, recommended=m.recommended, knobs=m.Hyper.describe(),
+            )
+            for name, m in sorted(methods().items(), key=lambda item: family_order.index(item[1].family))
+        ),
+        benchmarks=tuple(
+            cards.BenchmarkCard(
+                name=name, title=b.title, summary=b.summary, scenarios=b.scenarios, default_scenario=b.default_scenario,
+                offline=b.offline, downloads=b.downloads, training=b.training, knobs=b.Options.describe(),
+            )
+            for name, b in sorted(benchmarks().items(), key=lambda item: not item[1].offline)
+        ),
+        networks=tuple(
+            cards.NetworkCard(name=name, title=n.title, summary=n.summary) for name, n in networks().items()
+        ),
+    )  # fmt: skip
+
+
+def write(path: Path = cards.PATH) -> None:
+    """Regenerates `catalogue.json`."""
+    path.write_text(describe().model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,110 @@
+"""The process of one run: `python -m clcore.runner.worker [RUN]`.
+
+Without a run it is a spare: it imports torch, says "ready" and waits for a run's id on standard input; it ends when
+standard input closes. SIGTERM asks the run to cancel. Exit status: see `exits.py`.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from clcore.control import Control
+from clcore.errors import LabError, StoreError
+from clcore.runner.exits import GONE, UNRECORDED
+from clcore.runner.processes import created, this_host
+from clcore.runner.recording import RecordedRun, Train, log_path
+from clcore.settings import settings
+from clcore.spec import MethodChoice, RunSpec, make
+from clcore.store import RunRow, Store, open_store
+
+READY = "ready"
+LAST_GRACE = 10.0  # seconds after which a process that does not end by itself is ended
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as nvidia-smi counts
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # looking for a GPU must not start CUDA before the device is chosen
+}
+
+
+def main(run_id: str | None = None, *, train: Train | None = None) -> int:
+    """Trains a run that was started for this process; returns the exit status. `train`: clcore.training.train."""
+    faulthandler.enable()
+    os.environ.update(_ENVIRONMENT)
+    if run_id is None:
+        if train is None:
+            from clcore.training import train
+
+            _rehearse(train)
+        print(READY, flush=True)
+        run_id = sys.stdin.readline().strip()
+        if not run_id:
+            return 0
+    _write_to(log_path(settings().home, run_id))
+    try:
+        store = open_store()
+        row = _enroll(store, run_id)
+        if row is None:
+            print(
+                f"There is nothing to do: run {run_id} was deleted, or nobody started it for a worker.", file=sys.stderr
+            )
+            return GONE
+        if row.slot.startswith("cuda:"):  # CUDA starts later, so this is early enough also after importing torch
+            os.environ["CUDA_VISIBLE_DEVICES"] = row.slot.removeprefix("cuda:")
+        run = RecordedRun(store, row)
+        signal.signal(signal.SIGTERM, lambda *_: run.control.want("cancel"))
+        status = run.conduct(train)
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        return UNRECORDED
+    last = threading.Timer(LAST_GRACE, os._exit, [status])  # a thread of a library may refuse to end
+    last.daemon = True
+    last.start()
+    return status
+
+
+def _rehearse(train: Train) -> None:
+    """Trains something tiny, unrecorded, on the CPU.
+
+    torch and scikit-learn load much on first use: without this, a run's first point came 2.1 s after its start, with it
+    after 0.04 s. CUDA stays untouched: it would hold memory of the GPU while there is nothing to do.
+    """
+    choice = MethodChoice(name="finetune")
+    spec = make(
+        RunSpec, benchmark="split-digits", scenario="class", method=choice, epochs=1, live_points=1, device="cpu"
+    )
+    try:
+        train(spec, data_dir=settings().data_dir, report=lambda event: 0, control=Control(), checkpoint=None)
+    except LabError as error:  # the next run is slower to start, and will say itself what is wrong
+        print(f"The rehearsal failed: {error}", file=sys.stderr, flush=True)
+
+
+def _enroll(store: Store, run_id: str) -> RunRow | None:
+    pid = os.getpid()
+    return store.enroll(run_id, host=this_host(), pid=pid, pid_started=created(pid) or 0.0)
+
+
+def _write_to(log: Path) -> None:
+    """Sends standard output and error, also of native code, to the run's log; closes standard input."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else None))
+    except LabError as error:
+        sys.exit(str(error))

@@ -1,0 +1,221 @@
+"""Trains a run: all its replicas, task by task, from the first event to the result."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import clcore
+from clcore import capacity, metrics, registry
+from clcore.benchmarks.base import Benchmark, Stream
+from clcore.control import Control
+from clcore.errors import Cancelled, LabError, RequestError, TrainingError
+from clcore.events import Event, ReplicaInfo, Resumed, RunFinished, RunStarted, TaskFinished
+from clcore.learner import Learner, Rows
+from clcore.spec import RunSpec
+
+Report = Callable[[Event], Any]
+_CHECKPOINT_VERSION = 1
+
+
+def train(
+    run: RunSpec,
+    *,
+    data_dir: Path,
+    report: Report = lambda event: None,
+    control: Control | None = None,
+    checkpoint: Path | None = None,
+    announce: Callable[[str, float | None], None] = lambda message, share: None,
+) -> dict[str, Any]:
+    """Trains `run` and returns its result, which is also reported as `RunFinished`.
+
+    `report` receives every event and returns its sequence number (used by checkpoints; None where nobody counts). With a
+    `checkpoint` path, training can be interrupted anywhere and resumes at the last task end with the same results. Raises
+    LabError with one sentence; `Cancelled` carries the result so far.
+    """
+    session = _Session(run, Path(data_dir), report, control or Control(), checkpoint, announce)
+    try:
+        return session.run_all()
+    except Cancelled as stop:
+        stop.result = session.result("cancelled")
+        raise
+
+
+class _Session:
+    def __init__(self, run: RunSpec, data_dir: Path, report: Report, control: Control, checkpoint: Path | None, announce):
+        self.run, self.report, self.control, self.checkpoint = run, report, control, checkpoint
+        self.test: list[Rows] = []
+        self.validation: list[Rows | None] = []
+        self.footprints: list[list[dict[str, int]]] = []
+        self.learners: list[Learner] = []
+        self.device = capacity.choose_device(run.device)
+        build = registry.find("benchmark", run.benchmark, registry.benchmarks())
+        benchmark: Benchmark = build(dict(run.options), scenario=run.scenario, data_dir=data_dir, device=self.device)
+        capacity.check_fits(run, build, build.facts.classes, self.device)  # at least; exactly once the stream is known
+        benchmark.prepare(announce)
+        self.stream: Stream = benchmark.stream([r.seed for r in run.replicas])
+        capacity.check_fits(run, build, self.stream.outputs, self.device)
+        vectorized = all(registry.methods()[part].vectorized for part in run.method.parts)
+        for members in capacity.groups(run, self.stream, self.device, vectorized):
+            self.learners.append(Learner(run, members, benchmark, report, self.control))
+        if run.optimizer_state == "keep" and self.learners[0].method.freezes:
+            raise RequestError(
+                f"{run.method.name} freezes weights and needs fresh optimizers; choose --optimizer-state reset."
+            )
+
+    def run_all(self) -> dict[str, Any]:
+        done = self._resume()
+        if done is None:
+            self.report(self._plan())
+            self._finish_task(0)
+            done = 0
+        for task in self.stream.tasks[done:]:
+            for learner in self.learners:
+                learner.learn(learner.stream.tasks[task.index])
+            self._finish_task(task.index + 1)
+            if task.index + 1 < len(self.stream.tasks):
+                self.control.at_task_end()
+        result = self.result("finished")
+        self.report(RunFinished(result=result))
+        if self.checkpoint is not None:
+            self.checkpoint.unlink(missing_ok=True)
+        return result
+
+    def _finish_task(self, seen: int) -> None:
+        """Fills row `seen` of the matrices, reports it, and saves a checkpoint."""
+        test = self._gathered([learner.row(seen, "test") for learner in self.learners])
+        self.test.append(test)
+        self.validation.append(self._gathered([learner.row(seen, "validation") for learner in self.learners]))
+        self.footprints.append(self._gathered([learner.footprint() for learner in self.learners]))
+        seq = self.report(
+            TaskFinished(
+                task=seen, test=self.test[-1], validation=self.validation[-1], footprint=self.footprints[-1],
+                diverged=self._diverged(),
+            )
+        )  # fmt: skip
+        if self.checkpoint is not None and 0 < seen < len(self.stream.tasks):
+            self._save(seen, seq)
+
+    def _gathered(self, per_group: list[list | None]) -> list | None:
+        """Per-replica values of all groups, back in the run's order."""
+        if any(values is None for values in per_group):
+            return None
+        result: list = [None] * len(self.run.replicas)
+        for learner, values in zip(self.learners, per_group, strict=True):
+            for member, value in zip(learner.members, values, strict=True):
+                result[member] = value
+        return result
+
+    def _diverged(self) -> list[int]:
+        return sorted(m for lr in self.learners for m, alive in zip(lr.members, lr.alive.tolist(), strict=True) if not alive)
+
+    def _plan(self) -> RunStarted:
+        dropped = self.run.dropped_axes()
+        return RunStarted(
+            method=self.run.method.name,
+            benchmark=self.run.benchmark,
+            scenario=self.run.scenario,
+            tasks=[task.name for task in self.stream.tasks],
+            replicas=[
+                ReplicaInfo(seed=r.seed, strength=r.strength, memory=r.memory, digest=self.run.digest(r))
+                for r in self.run.replicas
+            ],
+            epochs=self.run.epochs,
+            chance=chance_levels(self.stream),
+            test_examples=[int(task.test.lengths.min()) for task in self.stream.tasks],
+            train_examples=[int(task.train.lengths.min()) for task in self.stream.tasks],
+            device=self._device_name(),
+            versions={"clcore": clcore.__version__, "torch": torch.__version__, "python": platform.python_version()},
+            note=f"{self.run.method.name} has no {' and '.join(dropped)} axis; its values are dropped." if dropped else "",
+        )
+
+    def _device_name(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+    def result(self, status: str) -> dict[str, Any]:
+        """One entry of `runs` in the command line's JSON. Rows of tasks that were not finished are None."""
+        if not self.test:
+            return None
+        counters = [learner.counters for learner in self.learners]
+        finished = status == "finished"
+        tasks = len(self.stream.tasks)
+        missing = tasks + 1 - len(self.test)
+        lost = set(self._diverged())
+        replicas = []
+        for k, replica in enumerate(self.run.replicas):
+            matrix = [rows[k] for rows in self.test] + [[None] * tasks] * missing
+            validation = None
+            if all(rows is not None for rows in self.validation):
+                validation = [rows[k] for rows in self.validation] + [[None] * tasks] * missing
+            replicas.append(
+                {
+                    "seed": replica.seed, "strength": replica.strength, "memory": replica.memory,
+                    "digest": self.run.digest(replica),
+                    "status": "diverged" if k in lost else status,
+                    "accuracy_matrix": matrix, "validation_matrix": validation,
+                    **metrics.summary(matrix, self.run.scenario),
+                    "footprint": self.footprints[-1][k],
+                    "footprint_per_task": [f[k] for f in self.footprints[1:]],
+                }
+            )  # fmt: skip
+        return {
+            "method": self.run.method.name,
+            "status": "finished" if finished else status,
+            "train_samples": sum(c.train_samples for c in counters),
+            "train_seconds": sum(c.train_seconds for c in counters),
+            "train_cpu_seconds": sum(c.train_cpu_seconds for c in counters),
+            "evaluation_seconds": sum(c.evaluation_seconds for c in counters),
+            "replayed_samples": sum(c.replayed_samples for c in counters),
+            "replicas": replicas,
+        }
+
+    def _save(self, seen: int, seq: int | None) -> None:
+        """Writes the checkpoint beside its place and moves it there, so that a crash leaves the old one whole."""
+        state = {
+            "version": _CHECKPOINT_VERSION,
+            "spec": self.run.model_dump_json(),
+            "tasks": seen,
+            "seq": -1 if seq is None else seq,
+            "learners": [learner.state_dict() for learner in self.learners],
+            "test": self.test,
+            "validation": self.validation,
+            "footprints": self.footprints,
+        }
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.checkpoint.with_suffix(".tmp")
+        with open(fresh, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, self.checkpoint)
+
+    def _resume(self) -> int | None:
+        """Tasks finished in the checkpoint, after loading it; None when there is none."""
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return None
+        try:
+            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            if state["version"] != _CHECKPOINT_VERSION or state["spec"] != self.run.model_dump_json():
+                raise TrainingError("it belongs to another run or another version of the program")
+            for learner, saved in zip(self.learners, state["learners"], strict=True):
+                learner.load_state_dict(saved)
+        except (LabError, OSError, RuntimeError, KeyError, ValueError) as error:
+            raise TrainingError(
+                f"The checkpoint {self.checkpoint.name} cannot be used ({error}); delete it and start the run again."
+            ) from error
+        self.test, self.validation, self.footprints = state["test"], state["validation"], state["footprints"]
+        self.report(Resumed(from_seq=state["seq"], task=state["tasks"]))
+        return state["tasks"]
+
+
+def chance_levels(stream: Stream) -> list[list[float | None]]:
+    """(T+1, T): the accuracy of guessing, for each cell of the matrix. In the class scenario it falls as classes are seen."""
+    tasks, classes = len(stream.tasks), stream.classes_per_task
+    if stream.scenario != "class":
+        return [[1 / classes] * tasks for _ in range(tasks + 1)]
+    return [[None] * tasks] + [[1 / (classes * seen) if j < seen else 0.0 for j in range(tasks)] for seen in range(1, tasks + 1)]

@@ -1,0 +1,203 @@
+"""“What am I seeing?”: sentences that follow the run. Rules over its numbers; no sentence without its number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from clcore import metrics
+from clcore.charts.words import strength_word
+from clcore.frames import Config, Series, Spread
+from clcore.ui.text import _, n_
+
+NOTICEABLE = 0.01
+
+
+class Story(NamedTuple):
+    """A run as the sentences see it."""
+
+    method: str
+    title: str
+    scenario: str
+    state: str
+    series: Series
+    config: Config
+    symbol: str = ""
+    name_scenario: bool = False
+
+
+def explain(stories: Sequence[Story]) -> list[str]:
+    """Sentences about all runs of an experiment, the most telling first; empty before the first number exists."""
+    told: list[str] = []
+    for story in stories:
+        told += _divergence(story)
+    training = [s for s in stories if s.state in ("running", "paused", "starting", "lost") and s.series.started]
+    if training:
+        return told + [sentence for story in training for sentence in while_training(story)]
+    for story in stories:
+        swept = len({c.strength for c in story.series.configs}) > 1
+        told += about_sweep(story) if swept else at_the_end(story, stories)
+    return told
+
+
+def while_training(story: Story) -> list[str]:
+    """During task k: what the network sees now, and which earlier task has lost most since it was learned."""
+    series, T = story.series, len(story.series.tasks)
+    k = series.finished_tasks + 1
+    if k > T:
+        return []
+    title = f"**{story.title}**{_where(story)}"
+    if k == 1:
+        told = _("{title} learns task 1 of {T}; there is nothing to forget yet.").format(title=title, T=T)
+    elif story.method == "joint":
+        told = _("{title} trains on tasks 1 to {k} together.").format(title=title, k=k)
+    elif story.config.memory:
+        told = n_(
+            "{title} sees task {k} of {T} and {n} remembered example.",
+            "{title} sees task {k} of {T} and {n} remembered examples.",
+            story.config.memory, title=title, k=k, T=T,
+        )  # fmt: skip
+    else:
+        told = _("{title} sees only task {k} of {T} now.").format(title=title, k=k, T=T)
+    drop = largest_drop(series, story.config)
+    if drop is None:
+        return [told]
+    j, learned, now = drop
+    points = 100 * (learned - now)
+    if points < 100 * NOTICEABLE:
+        return [told + " " + _("No earlier task has lost a whole point: task {j} stands at {now} %.").format(
+            j=j, now=_pct(now))]  # fmt: skip
+    return [told + " " + _("Task {j} has dropped {d} points since it was learned, from {a} to {b} %.").format(
+        j=j, d=f"{points:.0f}", a=_pct(learned), b=_pct(now))]  # fmt: skip
+
+
+def largest_drop(series: Series, config: Config) -> tuple[int, float, float] | None:
+    """(task, accuracy when it was learned, accuracy now) of the earlier task that lost most; None without one."""
+    matrix = series.matrix(config)
+    learned = {int(c.task): c.mean for c in matrix.itertuples() if c.row == c.task}
+    now = {int(c.task): c.mean for c in matrix[matrix["row"] == series.finished_tasks].itertuples()}
+    curves = series.curves(config)
+    if len(curves):
+        newest = curves[curves["position"] == curves["position"].max()]
+        if newest["position"].iloc[0] > series.finished_tasks:
+            now |= {int(c.task): c.mean for c in newest.itertuples()}
+    k = series.finished_tasks
+    drops = [(j, learned[j], now[j]) for j in range(1, k + 1) if _real(learned.get(j)) and _real(now.get(j))]
+    if series.position <= k:
+        drops = [d for d in drops if d[0] < k]
+    return max(drops, key=lambda d: d[1] - d[2], default=None)
+
+
+def at_the_end(story: Story, stories: Sequence[Story]) -> list[str]:
+    """After the end: how much of task 1 is left, the average, and the paired difference to plain fine-tuning."""
+    series, T = story.series, len(story.series.tasks)
+    if T < 2 or series.finished_tasks < T:
+        return []
+    cells = {(int(c.row), int(c.task)): c.mean for c in series.matrix(story.config).itertuples()}
+    learned, kept = cells.get((1, 1)), cells.get((T, 1))
+    if not _real(learned) or not _real(kept) or learned == 0:
+        return []
+    told = _("**{title}**{where} kept {share} % of task 1 ({a} → {b} %). Average of all {T} tasks: {acc}").format(
+        title=story.title, where=_where(story), share=f"{100 * min(kept / learned, 1):.0f}",
+        a=_pct(learned), b=_pct(kept), T=T, acc=spoken(series.metric(story.config, "acc")),
+    )  # fmt: skip
+    compared = against_finetuning(story, stories)
+    return [told + (f"; {compared}." if compared else ".")]
+
+
+def against_finetuning(story: Story, stories: Sequence[Story]) -> str:
+    """The paired difference in ACC to plain fine-tuning under the same conditions, as the end of a sentence."""
+    plain = next((s for s in stories if s.method == "finetune" and s.scenario == story.scenario), None)
+    if plain is None or story.method == "finetune" or not (_complete(story.series) and _complete(plain.series)):
+        return ""
+    ours = story.series.replica_metric(story.config, "acc")
+    theirs = plain.series.replica_metric(plain.config, "acc")
+    seeds = [s for s in ours if s in theirs]
+    if any(ours[s] is None or theirs[s] is None for s in seeds):
+        return ""
+    found = metrics.interval([ours[s] - theirs[s] for s in seeds])
+    if found is None or found.n < 3:
+        return ""
+    if abs(found.mean) <= found.half:
+        text = _("not to be told apart from fine-tuning ({d} ± {h} points)")
+    elif found.mean > 0:
+        text = _("{d} ± {h} points above fine-tuning")
+    else:
+        text = _("{d} ± {h} points below fine-tuning")
+    signed = found.mean if abs(found.mean) <= found.half else abs(found.mean)
+    return text.format(d=f"{100 * signed:.1f}", h=f"{100 * found.half:.1f}")
+
+
+def about_sweep(story: Story) -> list[str]:
+    """After the end: where the average is highest, and what is lost on either side."""
+    series = story.series
+    if not _complete(series):
+        return []
+    frame = series.sweep(story.config.memory)
+    table = {(r.strength, r.curve): r.mean for r in frame.itertuples() if _real(r.mean)}
+    averages = {s: v for (s, curve), v in table.items() if curve == "average"}
+    if len(averages) < 2:
+        return []
+    best, weakest, stiffest = max(averages, key=averages.get), min(averages), max(averages)
+    told = [
+        _("**{title}**{where} reaches its highest average, {acc}, at {symbol} = {s}.").format(
+            title=story.title, where=_where(story), symbol=story.symbol or _("strength"), s=strength_word(best),
+            acc=spoken(series.metric(Config(best, story.config.memory), "acc")),
+        )
+    ]  # fmt: skip
+    if weakest < best and (weakest, "old") in table:
+        told.append(
+            _("Weaker ({s}): the old tasks fall to {old} %, against {there} % there.").format(
+                s=strength_word(weakest), old=_pct(table[weakest, "old"]), there=_pct(table[best, "old"])
+            )
+        )
+    if stiffest > best and (stiffest, "last") in table:
+        told.append(
+            _("Stiffer ({s}): the last task is learned only to {last} %, against {there} % there.").format(
+                s=strength_word(stiffest), last=_pct(table[stiffest, "last"]), there=_pct(table[best, "last"])
+            )
+        )
+    return [" ".join(told)]
+
+
+def spoken(value: Spread) -> str:
+    """A metric with what stands behind it: 71.7 ± 5.6 % (5 seeds)."""
+    if value.diverged:
+        return _("{k} of {n} diverged").format(k=value.diverged, n=value.total)
+    if value.mean is None:
+        return "–"
+    if value.half is not None:
+        return f"{100 * value.mean:.1f} ± {100 * value.half:.1f} % ({n_('{n} seed', '{n} seeds', value.n)})"
+    if value.n == 2:
+        return _("{m} % (2 seeds: {a} to {b})").format(m=_pct(value.mean), a=_pct(value.low), b=_pct(value.high))
+    return f"{100 * value.mean:.1f} % ({n_('{n} seed', '{n} seeds', value.n)})"
+
+
+def _divergence(story: Story) -> list[str]:
+    lost, series = story.series.diverged, story.series
+    if not lost:
+        return []
+    strengths = sorted({series.started.replicas[i].strength for i in lost if series.started.replicas[i].strength is not None})
+    where = " " + _("at {s}").format(s=", ".join(strength_word(s) for s in strengths)) if strengths else ""
+    return [
+        _("{k} of {n} networks of **{title}** diverged{where}: their loss stopped being a number, so no mean is shown. "
+          "A lower learning rate or a smaller strength helps.").format(
+            k=len(lost), n=len(series.started.replicas), title=story.title, where=where)
+    ]  # fmt: skip
+
+
+def _complete(series: Series) -> bool:
+    return bool(series.tasks) and series.finished_tasks == len(series.tasks)
+
+
+def _where(story: Story) -> str:
+    return " " + _("({scenario} scenario)").format(scenario=story.scenario) if story.name_scenario else ""
+
+
+def _real(value: float | None) -> bool:
+    return value is not None and not math.isnan(value)
+
+
+def _pct(value: float) -> str:
+    return f"{100 * value:.0f}"

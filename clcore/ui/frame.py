@@ -1,0 +1,53 @@
+"""What every page shares: the store, and the face of an error that a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from clcore.errors import LabError, StoreError
+from clcore.frames import Series
+from clcore.runner.launch import ensure_runner
+from clcore.settings import settings
+from clcore.store import Store, open_store
+from clcore.ui.text import _
+
+
+@contextmanager
+def designed_errors() -> Iterator[None]:
+    """Shows a LabError as its sentence and ends the page there; anything else is a fault of ours and goes on."""
+    try:
+        yield
+    except StoreError as error:
+        st.error(str(error), title=_("The run database cannot be used"), icon=":material/database_off:")
+        st.stop()
+    except LabError as error:
+        st.error(str(error), title=_("That is not possible"), icon=":material/block:")
+        st.stop()
+
+
+def the_store() -> Store:
+    """The store in force, opened once for all sessions. Raises StoreError."""
+    return _opened(settings().database_url)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _opened(url: str) -> Store:
+    return open_store(url)
+
+
+def series_of(run_id: str) -> Series:
+    """The run's events so far, folded: one object for all who look at it."""
+    return _series(settings().database_url, run_id).pull(the_store())
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def _series(url: str, run_id: str) -> Series:
+    return Series(run_id)
+
+
+def wake_runner() -> None:
+    """Starts the background service where none lives, so that it trains what is queued. Raises LabError."""
+    ensure_runner(the_store())

@@ -1,0 +1,199 @@
+"""The history of runs: a table, its filters, and what can be done with the selected ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from clcore.catalogue import catalogue
+from clcore.errors import RequestError
+from clcore.frames import Spread, replica_table, result_spreads
+from clcore.store import LIVE, STATES, RunRow, Store
+from clcore.ui.controls import link_of
+from clcore.ui.states import duration, face, plain_mark
+from clcore.ui.text import _, n_
+
+LAB = "pages/lab/lab.py"
+PAGE_SIZE = 200
+
+
+def filters(store: Store) -> dict[str, Any]:
+    """Draws the filters; returns them as arguments of `store.runs`."""
+    benchmarks = {card.name: card.title for card in catalogue().benchmarks}
+    methods = {card.name: card.title for card in catalogue().methods}
+    columns = st.columns([2, 2, 2, 2])
+    search = columns[0].text_input(_("Search"), key="find", bind="query-params", placeholder=_("id, method, benchmark …"),
+                                   icon=":material/search:")  # fmt: skip
+    states = columns[1].multiselect(_("State"), STATES, key="states", bind="query-params", placeholder=_("all"),
+                                    format_func=lambda s: face(s).word)  # fmt: skip
+    chosen = columns[2].multiselect(_("Method"), list(methods), key="of-method", bind="query-params", placeholder=_("all"),
+                                    format_func=methods.get)  # fmt: skip
+    streams = columns[3].multiselect(_("Benchmark"), list(benchmarks), key="of-benchmark", bind="query-params",
+                                     placeholder=_("all"), format_func=benchmarks.get)  # fmt: skip
+    given = {"search": search, "states": states, "methods": chosen, "benchmarks": streams}
+    return {name: value for name, value in given.items() if value}
+
+
+def history_table(store: Store, chosen: dict[str, Any]) -> list[RunRow]:
+    """The table; returns the selected runs."""
+    total = store.count_runs(**chosen)
+    if not total:
+        _nothing(filtered=bool(chosen))
+        return []
+    rows = store.runs(**chosen, limit=PAGE_SIZE)
+    event = st.dataframe(
+        history_frame(rows), hide_index=True, key="history", on_select="rerun", selection_mode="multi-row",
+        height=min(38 + 35 * len(rows), 560), column_config=_columns(), alt=_("All runs, newest first"),
+    )  # fmt: skip
+    shown = n_("{n} run", "{n} runs", total)
+    if total > len(rows):
+        shown += " · " + _("the newest {n} are shown; filter to see others").format(n=len(rows))
+    st.caption(shown + " · " + _("± is the 95 % t-interval over seeds; two seeds give their range"))
+    return [rows[i] for i in event.selection.rows if i < len(rows)]
+
+
+def _nothing(filtered: bool) -> None:
+    if filtered:
+        st.info(_("No run matches these filters. Clear one of them."), icon=":material/filter_alt_off:")
+        return
+    with st.container(border=True, horizontal_alignment="center", key="no-runs"):
+        st.space("small")
+        st.markdown(f"#### :material/science: {_('No runs yet')}", text_alignment="center")
+        st.caption(_("The Lab opens with an experiment that runs offline in seconds."), text_alignment="center")
+        if st.button(_("Start in the Lab"), type="primary", key="to-lab"):
+            st.switch_page(LAB)
+        st.space("small")
+
+
+def history_frame(rows: Sequence[RunRow]) -> pd.DataFrame:
+    """One row a run, ready to read: words for states, mean ± interval for results."""
+    return pd.DataFrame([_history_row(row) for row in rows])
+
+
+def _history_row(row: RunRow) -> dict[str, Any]:
+    spreads = list(result_spreads(row.result).values())
+    spec = row.spec
+    over = row.finished or row.heartbeat
+    return {
+        "state": plain_mark(row.state),
+        "method": spec.method.name,
+        "benchmark": row.benchmark,
+        "scenario": row.scenario,
+        "settings": _settings(row),
+        "seeds": len(spec.grid.seeds),
+        "acc": _words([s["acc"] for s in spreads]),
+        "forgetting": _words([s["forgetting"] for s in spreads]),
+        "time": duration((over - row.started).total_seconds()) if row.started and over else "",
+        "when": row.created,
+        "id": row.id,
+    }
+
+
+def _settings(row: RunRow) -> str:
+    method, words = row.spec.method, []
+    if part := method.swept_part:
+        values = method.strengths or (method.part_settings(part.name)[part.strength.name],)
+        words.append(f"{part.strength.symbol or part.strength.name} " + ", ".join(f"{v:g}" for v in values))
+    if method.uses_memory:
+        words.append(_("memory {n}").format(n=", ".join(str(m) for m in row.spec.grid.memories)))
+    return " · ".join(words)
+
+
+def _words(values: Sequence[Spread]) -> str:
+    """One setting: 71.7 ± 5.6. Several: their means from lowest to highest. Diverged ones are counted."""
+    if len(values) == 1:
+        only = values[0]
+        if only.diverged:
+            return _("{k} of {n} diverged").format(k=only.diverged, n=only.total)
+        if only.mean is None:
+            return ""
+        mean = f"{100 * only.mean:.1f}"
+        if only.half is not None:
+            return f"{mean} ± {100 * only.half:.1f}"
+        return f"{mean} ({100 * only.low:.1f} … {100 * only.high:.1f})" if only.n == 2 else mean
+    means = [100 * v.mean for v in values if v.mean is not None]
+    lost = sum(bool(v.diverged) for v in values)
+    text = f"{min(means):.1f} … {max(means):.1f}" if means else ""
+    return text + (_(" ({n} diverged)").format(n=lost) if lost else "")
+
+
+def _columns() -> dict[str, Any]:
+    c = st.column_config
+    return {
+        "state": c.TextColumn(_("State"), width=95),
+        "method": c.TextColumn(_("Method"), width=90),
+        "benchmark": c.TextColumn(_("Benchmark"), width=130),
+        "scenario": c.TextColumn(_("Scenario"), width=75),
+        "settings": c.TextColumn(_("Settings"), width=150),
+        "seeds": c.NumberColumn(_("Seeds"), width=55),
+        "acc": c.TextColumn(_("Average accuracy, %"), help=_("ACC: mean over all tasks at the end"), width=135),
+        "forgetting": c.TextColumn(_("Forgetting, points"), width=130),
+        "time": c.TextColumn(_("Time"), width=60),
+        "when": c.DatetimeColumn(_("Started"), format="distance", width=110),
+        "id": c.TextColumn(_("Id"), width=110),
+    }
+
+
+# ---- actions --------------------------------------------------------------------------------------------------------
+
+
+def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
+    """Open, export, cancel, delete: for the selected runs."""
+    if not rows:
+        if store.count_runs():
+            st.caption(_("Select runs to open, export, cancel or delete them."))
+        return
+    live = [row for row in rows if row.state in LIVE]
+    results = [(row.id, row.result) for row in rows if row.result]
+    with st.container(horizontal=True, key="run-actions"):
+        if st.button(_("Open in the Lab"), type="primary", icon=":material/open_in_full:", key="open",
+                     disabled=len({row.experiment for row in rows}) > 1,
+                     help=_("Shows the whole experiment of the run; select runs of one experiment.")):  # fmt: skip
+            _open(store, rows[0])
+        st.download_button(_("JSON"), lambda: json.dumps(export(rows), indent=1), file_name="runs.json", key="export-json",
+                           mime="application/json", on_click="ignore", icon=":material/download:", disabled=not results,
+                           help=_("Specification and results of the selected runs."))  # fmt: skip
+        st.download_button(_("CSV"), lambda: replica_table(results).to_csv(index=False), file_name="runs.csv", mime="text/csv",
+                           key="export-csv", on_click="ignore", icon=":material/download:", disabled=not results,
+                           help=_("One line a network: seed, strength, memory and metrics."))  # fmt: skip
+        if st.button(n_("Cancel {n} run", "Cancel {n} runs", len(live)), icon=":material/stop:", key="cancel-selected",
+                     disabled=not live):  # fmt: skip
+            for row in live:
+                store.want(row.id, "cancel")
+            st.rerun()
+        if st.button(n_("Delete {n} run …", "Delete {n} runs …", len(rows)), icon=":material/delete:", key="delete-selected"):
+            confirm_delete(store, [row.id for row in rows])
+
+
+def export(rows: Sequence[RunRow]) -> list[dict[str, Any]]:
+    """The selected runs as data: what was asked for and what came out."""
+    return [
+        {"id": row.id, "state": row.state, "spec": row.spec.model_dump(mode="json"), "result": row.result} for row in rows
+    ]
+
+
+def _open(store: Store, row: RunRow) -> None:
+    specs = [r.spec for r in store.runs(experiment=row.experiment)][::-1]
+    st.switch_page(LAB, query_params={**link_of(specs), "x": row.experiment})
+
+
+@st.dialog(_("Delete runs"))
+def confirm_delete(store: Store, run_ids: Sequence[str]) -> None:
+    """Asks before runs and all their curves are removed."""
+    n = len(run_ids)
+    st.markdown(n_("Delete **{n} run** with all its curves and results?", "Delete **{n} runs** with all their curves and results?", n))
+    st.caption(_("This cannot be undone."))
+    with st.container(horizontal=True):
+        if st.button(n_("Delete {n} run", "Delete {n} runs", n), type="primary", key="delete-confirmed"):
+            try:
+                store.delete(run_ids)
+            except RequestError as error:
+                st.error(str(error), icon=":material/block:")
+            else:
+                st.rerun()
+        if st.button(_("Keep them") if n > 1 else _("Keep it"), key="delete-kept"):
+            st.rerun()

@@ -1,0 +1,71 @@
+"""The Lab's actions: run what the controls ask for, and steer what is running."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from clcore.spec import RunSpec
+from clcore.store import RunRow, Store
+from clcore.ui.earlier import finished_before, measured_seconds
+from clcore.ui.frame import wake_runner
+from clcore.ui.running import wishes
+from clcore.ui.states import duration
+from clcore.ui.text import _, n_
+
+
+def action_row(store: Store, specs: Sequence[RunSpec], rows: Sequence[RunRow]) -> None:
+    """Run, and what can be wished of the experiment shown. `specs` is empty while the controls ask for the impossible."""
+    can = wishes(rows)
+    with st.container(horizontal=True, vertical_alignment="center", key="actions"):
+        if st.button(_("Run"), type="primary", icon=":material/play_arrow:", shortcut="Ctrl+Enter", key="run", disabled=not specs):
+            start(store, specs)
+        if rows:
+            _wish_buttons(store, can)
+        if specs:
+            _plan(store, specs, rows)
+
+
+def _wish_buttons(store: Store, can: dict[str, list[str]]) -> None:
+    if can["resume"]:
+        held = can["resume"]
+        st.button(_("Resume"), icon=":material/play_circle:", key="resume", on_click=_wish, args=(store, held, None))
+    else:
+        st.button(_("Pause"), icon=":material/pause:", key="pause", shortcut="Shift+P", disabled=not can["pause"],
+                  on_click=_wish, args=(store, can["pause"], "pause"))  # fmt: skip
+    st.button(_("Step"), icon=":material/skip_next:", key="step", disabled=not can["step"], on_click=_wish,
+              args=(store, can["step"], "step"), help=_("Trains to the end of the task and pauses there."))  # fmt: skip
+    st.button(_("Cancel"), icon=":material/stop:", key="cancel", shortcut="Shift+X", disabled=not can["cancel"],
+              on_click=_wish, args=(store, can["cancel"], "cancel"))  # fmt: skip
+
+
+def start(store: Store, specs: Sequence[RunSpec]) -> None:
+    """Queues the runs as one experiment, wakes the runner and shows it. Raises StoreError, LabError."""
+    ids = store.add(list(specs))
+    st.query_params["x"] = store.run(ids[0]).experiment
+    wake_runner()
+    st.rerun()
+
+
+def _show(experiment: str) -> None:
+    st.query_params["x"] = experiment
+
+
+def _wish(store: Store, run_ids: Sequence[str], want: str | None) -> None:
+    for run_id in run_ids:
+        store.want(run_id, want)
+
+
+def _plan(store: Store, specs: Sequence[RunSpec], rows: Sequence[RunRow]) -> None:
+    """What Run would start; the time that exactly these settings took before, and the way to that result."""
+    networks = sum(len(spec.replicas) for spec in specs)
+    plan = n_("{n} run", "{n} runs", len(specs)) + ", " + n_("{n} network", "{n} networks", networks)
+    earlier = finished_before(store, specs)
+    took = measured_seconds(earlier) if earlier else None
+    if took is not None:
+        plan += " · " + _("took {time} before").format(time=duration(took))
+    st.caption(plan, width="content")
+    experiments = {row.experiment for row in earlier}
+    if len(experiments) == 1 and experiments.isdisjoint(row.experiment for row in rows):
+        st.button(_("Show that result"), type="tertiary", key="show-earlier", on_click=_show, args=(experiments.pop(),))

@@ -1,0 +1,185 @@
+"""`live_plot`: a Plotly figure that changes in place.
+
+Streamlit's own chart is a new element whenever its data changes: it blinks, and a viewer's zoom is lost. This component keeps one
+node and hands it to `Plotly.react`. plotly.js comes from the installed wheel, served by the app itself: it works offline.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from clcore.errors import LabError
+from clcore.ui.text import _
+
+STATIC = Path(__file__).parents[2] / "static"
+
+_HTML = '<div class="lab-figure"><div class="lab-plot"></div><div class="lab-plot-error" role="alert" hidden></div></div>'
+_CSS = """
+.lab-figure { width: 100%; position: relative; }
+.lab-plot { width: 100%; }
+.lab-plot-error { position: absolute; inset: 1rem; color: var(--st-red-text-color); font-size: 0.875rem; }
+.lab-plot .modebar { transition: opacity 0.15s; }
+"""
+_JS = """
+const instances = new WeakMap();
+let library = null;
+
+function load(url) {
+  if (window.Plotly) return Promise.resolve();
+  if (!library) library = new Promise((resolve, reject) => {
+    const tag = document.createElement('script');
+    tag.src = new URL(url, document.baseURI).href;
+    tag.onload = resolve;
+    tag.onerror = () => { library = null; tag.remove(); reject(new Error(tag.src)); };
+    document.head.appendChild(tag);
+  });
+  return library;
+}
+
+function channels(color) {
+  const probe = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  probe.canvas.width = probe.canvas.height = 1;
+  probe.fillStyle = color;
+  const plain = probe.fillStyle;
+  if (plain[0] === '#') return [1, 3, 5].map((i) => parseInt(plain.slice(i, i + 2), 16)).concat(1);
+  return plain.match(/[\\d.]+/g).map(Number);
+}
+
+function palette(element) {
+  const style = getComputedStyle(element);
+  const read = (name) => style.getPropertyValue(name).trim();
+  const colors = {
+    text: read('--st-text-color'), background: read('--st-background-color'),
+    panel: read('--st-secondary-background-color'), border: read('--st-border-color'),
+  };
+  read('--st-chart-categorical-colors').split(',').forEach((c, i) => { colors['c' + i] = c.trim(); });
+  return { colors, font: read('--st-font') };
+}
+
+function paint(value, colors) {
+  if (Array.isArray(value)) return value.map((item) => paint(item, colors));
+  if (value && typeof value === 'object') {
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, paint(v, colors)]));
+  }
+  if (typeof value !== 'string' || value[0] !== '@') return value;
+  const [name, opacity] = value.slice(1).split('/');
+  const [r, g, b, a] = channels(colors[name] || '#888888');
+  return `rgba(${r},${g},${b},${a * Number(opacity || 1)})`;
+}
+
+async function draw(state, { spec, library: url, alt, failure, locale }) {
+  const { plot, error } = state;
+  const { colors, font } = palette(plot);
+  const look = JSON.stringify(colors) + font;
+  if (state.spec === spec && state.look === look) return;
+  try {
+    await load(url);
+    const figure = paint(JSON.parse(spec), colors);
+    figure.layout.font = { ...figure.layout.font, family: font };
+    plot.style.height = figure.layout.height + 'px';
+    plot.setAttribute('role', 'img');
+    plot.setAttribute('aria-label', alt);
+    await window.Plotly.react(plot, figure.data, { ...figure.layout, autosize: true }, {
+      responsive: false, displaylogo: false, displayModeBar: 'hover',
+      modeBarButtonsToRemove: ['sendChartToCloud', 'lasso2d', 'select2d', 'zoomIn2d', 'zoomOut2d', 'toggleSpikelines'],
+      toImageButtonOptions: { format: 'svg', filename: 'forgetting-lab', scale: 2 },
+    });
+    state.spec = spec; state.look = look; error.hidden = true;
+    if (!state.listening) {
+      state.listening = true;
+      plot.on('plotly_click', (event) => {
+        const point = event.points && event.points[0];
+        if (point && state.clicked) state.clicked({ x: point.x, y: point.y });
+      });
+    }
+  } catch (problem) {
+    error.textContent = failure + ' (' + problem.message + ')';
+    error.hidden = false;
+  }
+}
+
+export default function (component) {
+  const { data, parentElement, setStateValue } = component;
+  const plot = parentElement.querySelector('.lab-plot');
+  const error = parentElement.querySelector('.lab-plot-error');
+  let state = instances.get(plot);
+  if (!state) {
+    state = { plot, error, busy: false, waiting: null, spec: null, look: null };
+    instances.set(plot, state);
+    plot.style.height = data.height + 'px';
+    state.observer = new ResizeObserver(() => {
+      cancelAnimationFrame(state.frame);
+      state.frame = requestAnimationFrame(() => {
+        if (window.Plotly && state.spec && plot.clientWidth) window.Plotly.Plots.resize(plot);
+      });
+    });
+    state.observer.observe(plot);
+  }
+  state.clicked = data.clicks ? (cell) => setStateValue('cell', cell) : null;
+  state.waiting = data;
+  if (!state.busy) (async () => {
+    state.busy = true;
+    try {
+      while (state.waiting) { const next = state.waiting; state.waiting = null; await draw(state, next); }
+    } finally { state.busy = false; }
+  })();
+  return () => {
+    state.observer.disconnect();
+    if (window.Plotly) window.Plotly.purge(plot);
+  };
+}
+"""
+
+_component = st.components.v2.component("lab_plot", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
+
+
+def _library_name() -> str:
+    return f"plotly-{importlib.metadata.version('plotly')}.min.js"
+
+
+def publish_plotly() -> Path:
+    """Copies plotly.js from the installed wheel to where the app serves it; returns its path. Raises LabError."""
+    target = STATIC / _library_name()
+    if target.exists():
+        return target
+    found = importlib.util.find_spec("plotly")
+    source = Path(found.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
+    try:
+        STATIC.mkdir(exist_ok=True)
+        part = target.with_suffix(f".{os.getpid()}.part")
+        shutil.copyfile(source, part)
+        part.replace(target)
+    except OSError as error:
+        raise LabError(
+            f"The charts need {target.name} in {STATIC}, but it could not be written ({error.strerror}); "
+            f"give this account write access to that folder and reload."
+        ) from error
+    return target
+
+
+def live_plot(
+    figure: dict[str, Any], key: str, *, alt: str, on_cell: Callable[[], None] | None = None
+) -> dict[str, Any] | None:
+    """Draws or updates the figure on the node called `key`; colours may be theme tokens (`clcore.charts.theme`).
+
+    `alt` is read aloud in place of the picture. With `on_cell`, a click on a cell calls it and is returned as {"x", "y"}.
+    """
+    data = {
+        "spec": json.dumps(figure, separators=(",", ":")),
+        "height": figure["layout"]["height"],
+        "library": f"app/static/{_library_name()}",
+        "alt": alt,
+        "clicks": on_cell is not None,
+        "failure": _("The chart could not be drawn. Reload the page; if that does not help, the server may hide app/static."),
+    }
+    result = _component(key=key, data=data, height="content", on_cell_change=on_cell or (lambda: None))
+    return result.cell if on_cell is not None else None

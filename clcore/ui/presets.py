@@ -1,0 +1,52 @@
+"""Questions to start from. Each is a full experiment: what it does not set follows from its benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from clcore.ui.text import _
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A question, one sentence about what to watch, and the values of the controls that it sets."""
+
+    name: str
+    question: str
+    watch: str
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def presets() -> dict[str, Preset]:
+    """All presets by their name in the URL; the first is what the Lab opens with."""
+    found = (
+        Preset(
+            "forget",
+            _("Why does a network forget?"),
+            _("Watch the first task while the later ones are learned. Fine-tuning lets it go; springs and rehearsal hold it."),
+            {
+                "benchmark": "permuted-digits", "scenario": ["domain"], "seeds": 5,
+                "method": ["finetune", "ewc", "er", "joint"], "memory": [200], "ewc.strength": 30.0,
+            },
+        ),
+        Preset(
+            "identity",
+            _("What changes when nobody tells it the task?"),
+            _("The same digits three times: with the task named at test, without it, and with all ten classes to choose from."),
+            {
+                "benchmark": "split-digits", "scenario": ["task", "domain", "class"], "seeds": 5,
+                "method": ["finetune", "ewc", "er"], "memory": [50], "ewc.strength": 30.0,
+            },
+        ),
+        Preset(
+            "strength",
+            _("How strong should the spring be?"),
+            _("One network per strength, all trained at once: too weak forgets the old tasks, too stiff cannot learn the new one."),
+            {
+                "benchmark": "permuted-digits", "scenario": ["domain"], "seeds": 5, "method": ["ewc"],
+                "ewc.sweep": True, "ewc.strengths": [0.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0], "ewc.strength": 30.0,
+            },
+        ),
+    )  # fmt: skip
+    return {preset.name: preset for preset in found}

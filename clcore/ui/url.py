@@ -1,0 +1,82 @@
+"""The URL is the state of a page: read when it says something new, written when a control has moved.
+
+Widgets could bind themselves to query parameters, but they write the label that is shown: a link would break with the language.
+Here a link holds names. `adopt` notices a fresh link, the browser's back button, and the return from another page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from clcore.errors import RequestError
+from clcore.ui.text import _
+
+Query = dict[str, list[str]]
+
+
+def adopt(page: str, probe: str, values_of: Callable[[Query], dict[str, Any]]) -> None:
+    """Sets the controls from the URL where it differs from what this session wrote last.
+
+    probe      the key of a control that the page always draws: when it has no value, the page has just been entered
+    values_of  the query as session-state values; it may raise nothing, but may warn
+    """
+    memory = f"url-{page}"
+    query = current()
+    last = st.session_state.get(memory)
+    if query == last and probe in st.session_state:
+        return
+    if not query and last and probe not in st.session_state:
+        query = last
+        st.query_params.from_dict(query)
+    for key, value in values_of(query).items():
+        st.session_state[key] = value
+    st.session_state[memory] = query
+
+
+def publish(page: str, params: Mapping[str, Any]) -> None:
+    """Writes the controls' values into the URL; a None leaves it out."""
+    query = {key: written(value) for key, value in params.items() if value is not None}
+    if query != current():
+        st.query_params.from_dict(query)
+    st.session_state[f"url-{page}"] = query
+
+
+def current() -> Query:
+    return {key: st.query_params.get_all(key) for key in st.query_params}
+
+
+def written(value: Any) -> list[str]:
+    """A control's value as it stands in a link."""
+    if isinstance(value, list | tuple):
+        return [text for item in value for text in written(item)] or ["none"]
+    if isinstance(value, bool):
+        return ["true" if value else "false"]
+    return [f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)]
+
+
+def read(texts: list[str], like: Any, allowed: list[Any] | None = None) -> Any:
+    """A value from a link, of the kind of `like` (a control's default). Raises RequestError."""
+    if isinstance(like, list):
+        item = like[0] if like else ""
+        return [] if texts == ["none"] else [read([text], item, allowed) for text in texts]
+    text = texts[-1]
+    try:
+        if text == "none":
+            value: Any = None
+        elif isinstance(like, bool):
+            value = {"true": True, "false": False}[text.lower()]
+        elif isinstance(like, int):
+            value = int(text)
+        elif isinstance(like, float):
+            value = float(text)
+        else:
+            value = text
+    except (KeyError, ValueError):
+        raise RequestError(_("'{value}' cannot be read").format(value=text)) from None
+    if allowed is not None and value not in allowed:
+        choices = ", ".join(written(a)[0] for a in allowed)
+        raise RequestError(_("'{value}' is not one of {choices}").format(value=text, choices=choices))
+    return value

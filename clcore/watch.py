@@ -1,0 +1,146 @@
+"""Looks over the training loop's shoulder: divergence, progress, live evaluation.
+
+Reading a loss waits for the device, so losses are kept as they come and read every few steps.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from clcore.batch import Batch
+from clcore.benchmarks.base import Task
+from clcore.events import Diverged, Evaluated, Progress
+from clcore.methods.base import Phase, Terms
+from clcore.minibatches import MiniBatches
+
+if TYPE_CHECKING:
+    from clcore.learner import Learner
+
+_READ_EVERY = {"cpu": 16, "cuda": 64, "mps": 64}  # steps
+_REPORT_EVERY = 0.3  # seconds
+
+
+class Watch:
+    """The observer of one phase. `next_end` is the step at which the next replica is through its stream."""
+
+    def __init__(self, learner: Learner, task: Task, phase: Phase, batches: MiniBatches):
+        self.learner, self.task, self.phase, self.batches = learner, task, phase, batches
+        self.total = int(batches.steps.max())
+        self._ends = sorted(set(batches.steps.tolist()))
+        self.next_end = self._ends.pop(0)
+        self._read_every = _READ_EVERY[learner.device.type]
+        points = learner.run.live_points
+        self._live_every = math.ceil(self.total / points) if points and self.total else self.total + 1
+        self._trace: list[dict[str, Tensor]] = []
+        self._read = 0  # steps whose losses have been read
+        self._sums: dict[str, Tensor] = {}
+        self._steps_in_sums = 0
+        self._loss_sum = torch.zeros(len(learner.seeds), dtype=torch.float64)
+        self._reported = time.perf_counter()
+        self._samples_before = learner.counters.train_samples
+        self._replayed = torch.zeros((), device=learner.device)
+
+    def through(self, step: int) -> Tensor:
+        """Replicas (indices) that take no further step from `step` on."""
+        which = (self.batches.steps == step).nonzero().flatten()
+        self.next_end = self._ends.pop(0) if self._ends else -1
+        return which.to(self.learner.device)
+
+    def saw(self, batch: Batch, terms: Terms) -> None:
+        self._trace.append({name: t.detach() for name, t in terms.items() if isinstance(t, Tensor)})
+        for part in batch.replay:
+            present = part.count if self.next_end == self.total else part.count * (batch.count > 0)
+            self._replayed += present.sum()
+
+    def due(self, step: int) -> bool:
+        done = step + 1
+        return done % self._read_every == 0 or done % self._live_every == 0 or done == self.total
+
+    def diverged(self, step: int, terms: Terms, lr: float) -> Tensor:
+        """Reads the losses since the last look. Replicas (indices) whose loss was not finite; each is reported once."""
+        names = list(self._trace[0])
+        losses = {name: torch.stack([entry[name] for entry in self._trace]).double().cpu() for name in names}
+        steps = torch.arange(self._read, step + 1).unsqueeze(1)
+        counted = (steps < self.batches.steps.unsqueeze(0)) & self.learner.alive
+        self._trace.clear()
+        self._read = step + 1
+        lost = []
+        everything = sum(losses.values())
+        for k in (~torch.isfinite(everything) & counted).any(0).nonzero().flatten().tolist():
+            first = int((~torch.isfinite(everything[:, k])).nonzero()[0])
+            self._report_divergence(k, int(steps[first]) + 1, losses, first, terms, lr)
+            lost.append(k)
+        self._add(losses, counted)
+        return torch.tensor(lost, dtype=torch.long, device=self.learner.device)
+
+    def look(self, step: int, terms: Terms) -> None:
+        """Live evaluation when it is due, and progress a few times a second."""
+        done, learner = step + 1, self.learner
+        lo, hi = self.phase.covers
+        position = self.task.index + lo + (hi - lo) * done / self.total
+        if done % self._live_every == 0 or done == self.total:
+            if learner.run.live_points:
+                self._evaluate(done, position)
+        if time.perf_counter() - self._reported >= _REPORT_EVERY or done == self.total:
+            self._progress(position, terms)
+
+    def mean_loss(self) -> Tensor:
+        """(K,) mean task loss of the phase; NaN for replicas that took no step."""
+        return self._loss_sum / self.batches.steps
+
+    def _evaluate(self, done: int, position: float) -> None:
+        learner = self.learner
+        learner.counters.stop()
+        started = time.perf_counter()
+        accuracy = learner.evaluator.live(self.task.index + 1)
+        learner.report(
+            Evaluated(
+                task=self.task.index + 1, position=position, step=done,
+                replicas=learner.members, accuracy=learner.readable(accuracy),
+            )
+        )  # fmt: skip
+        learner.counters.evaluated(started)
+        learner.counters.start()
+
+    def _progress(self, position: float, terms: Terms) -> None:
+        learner = self.learner
+        learner.counters.stop()
+        learner.counters.replayed_samples += int(self._replayed)
+        self._replayed.zero_()
+        means = {name: total / max(1, self._steps_in_sums) for name, total in self._sums.items()}
+        for name, term in terms.items():
+            if not isinstance(term, Tensor):
+                means[name] = term.value().double().cpu()
+        learner.report(
+            Progress(
+                task=self.task.index + 1, position=position, replicas=learner.members,
+                losses={name: [v if math.isfinite(v) else None for v in m.tolist()] for name, m in means.items()},
+                train_samples=self._samples_before + self.batches.samples,
+                train_seconds=learner.counters.train_seconds,
+            )
+        )  # fmt: skip
+        self._sums, self._steps_in_sums = {}, 0
+        self._reported = time.perf_counter()
+        learner.counters.start()
+
+    def _add(self, losses: dict[str, Tensor], counted: Tensor) -> None:
+        for name, values in losses.items():
+            total = torch.where(counted, values, 0).sum(0)
+            self._sums[name] = self._sums.get(name, 0) + total
+            if name == "task":
+                self._loss_sum += total
+        self._steps_in_sums += len(counted)
+
+    def _report_divergence(self, k: int, step: int, losses: dict[str, Tensor], first: int, terms: Terms, lr: float) -> None:
+        # A penalty that overshoots ruins the weights, and the task's loss shows it first: ask the penalties before the losses.
+        term = next((n for n, t in terms.items() if not isinstance(t, Tensor) and bool(t.unstable(lr)[k])), None)
+        if term is None:
+            term = next(name for name, values in losses.items() if not math.isfinite(values[first, k]))
+        self.learner.alive[k] = False
+        member = self.learner.members[k]
+        self.learner.report(Diverged(replica=member, task=self.task.index + 1, step=step, term=term))

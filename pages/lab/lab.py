@@ -1,0 +1,33 @@
+"""Lab: pick methods and a benchmark, run them, watch them learn and forget."""
+
+import streamlit as st
+
+from clcore.errors import RequestError
+from clcore.ui.controls import experiment_form
+from clcore.ui.frame import designed_errors, the_store, wake_runner
+from clcore.ui.lab import action_row
+from clcore.ui.running import preview, running_view, shown_experiment
+from clcore.ui.states import is_live
+from clcore.ui.text import _
+
+specs, refused = (), ""
+with st.sidebar, designed_errors():
+    try:
+        specs = experiment_form()
+    except RequestError as error:
+        refused = str(error)
+
+with designed_errors():
+    store = the_store()
+    rows = shown_experiment(store)
+    action_row(store, specs, rows)
+    if refused:
+        st.warning(refused, title=_("These settings do not go together"), icon=":material/rule:")
+    if rows:
+        if is_live(rows):
+            wake_runner()
+        running_view(rows)
+    elif specs:
+        st.info(_("Press **Run** to train these methods. They start within seconds and learn in front of your eyes."),
+                icon=":material/play_circle:")  # fmt: skip
+        preview(specs)

@@ -1,0 +1,14 @@
+"""Runs: everything that was ever started, to filter, open, export, cancel and delete."""
+
+import streamlit as st
+
+from clcore.ui.frame import designed_errors, the_store
+from clcore.ui.history import filters, history_table, run_actions
+from clcore.ui.text import _
+
+st.subheader(_("Runs"), anchor=False)
+with designed_errors():
+    store = the_store()
+    chosen = filters(store)
+    selected = history_table(store, chosen)
+    run_actions(store, selected)
