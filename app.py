@@ -4,11 +4,13 @@ import gc
 
 import streamlit as st
 
-from clcore.ui.frame import designed_errors, wake_runner
+from clcore.ui.frame import designed_errors, page_style, wake_runner
 from clcore.ui.live_plot import publish_plotly
 from clcore.ui.text import _
 
-st.set_page_config(page_title="Forgetting Lab", page_icon=":material/psychology:", layout="wide")
+st.set_page_config(
+    page_title="Forgetting Lab", page_icon=":material/psychology:", layout="wide", initial_sidebar_state=360
+)
 
 
 @st.cache_resource(show_spinner=False)
@@ -27,6 +29,7 @@ page = st.navigation(
     ],
     position="top",
 )
+st.html(page_style())
 with designed_errors():
     prepare()
 page.run()

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from clcore.catalogue import catalogue
 from clcore.errors import LabError, RequestError
 from clcore.events import Event, Progress, RunFailed, RunStarted
 from clcore.spec import ExperimentSpec, Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
+from clcore.store import Store, open_store
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -61,9 +63,10 @@ def _run(options: argparse.Namespace) -> int:
     _check_writable(options.json)
     for name in _ONE_THREAD:  # two threads gain little on small networks and collapse beside other load
         os.environ.setdefault(name, "1")
+    store, group = open_store(), uuid.uuid4().hex[:12]
     results, status = [], 0
     for run in experiment.runs():
-        result, status = _train_here(run)
+        result, status = _train_here(store, run, group)
         if result is not None:
             results.append(result)
         if status:
@@ -75,15 +78,15 @@ def _run(options: argparse.Namespace) -> int:
     return status
 
 
-def _train_here(run: RunSpec) -> tuple[dict[str, Any] | None, int]:
+def _train_here(store: Store, run: RunSpec, experiment: str) -> tuple[dict[str, Any] | None, int]:
     """Trains one run in the foreground, recorded in the store. Returns its result, as far as there is one, and the status."""
+    from clcore.runner.processes import created, this_host
     from clcore.runner.recording import RecordedRun
-    from clcore.store import open_store
 
-    store = open_store()
-    (run_id,) = store.add([run], state="starting")
+    (run_id,) = store.add([run], state="starting", experiment=experiment)
+    row = store.enroll(run_id, host=this_host(), pid=os.getpid(), pid_started=created(os.getpid()) or 0.0)
     with _ProgressBar(run.method.name) as bar:
-        recorded = RecordedRun(store, store.run(run_id), listen=bar.listen)
+        recorded = RecordedRun(store, row, listen=bar.listen)
         before = signal.signal(signal.SIGINT, lambda *_: recorded.control.want("cancel"))
         try:
             status = recorded.conduct(announce=bar.announce)
@@ -98,8 +101,6 @@ def _train_here(run: RunSpec) -> tuple[dict[str, Any] | None, int]:
 
 def _detach(experiment: ExperimentSpec) -> int:
     from clcore.runner.launch import ensure_runner
-    from clcore.store import open_store
-
     for run_id, run in zip(open_store().add(experiment.runs()), experiment.runs(), strict=True):
         print(f"{run_id}  {run.method.name}")
     ensure_runner()
@@ -107,8 +108,6 @@ def _detach(experiment: ExperimentSpec) -> int:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from clcore.store import open_store
-
     rows = open_store().runs(limit=options.limit)
     if options.json:
         print(json.dumps([report.row_summary(row) for row in rows], indent=1))
@@ -117,15 +116,11 @@ def _runs(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from clcore.store import open_store
-
     row = open_store().run(options.run)
     print(report.details(row))
 
 
 def _cancel(options: argparse.Namespace) -> None:
-    from clcore.store import open_store
-
     store = open_store()
     row = store.run(options.run)
     if not row.live:
@@ -135,8 +130,6 @@ def _cancel(options: argparse.Namespace) -> None:
 
 
 def _delete(options: argparse.Namespace) -> None:
-    from clcore.store import open_store
-
     store = open_store()
     row = store.run(options.run)
     store.delete([row.id])
@@ -144,8 +137,6 @@ def _delete(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from clcore.store import open_store
-
     row = open_store().run(options.run)
     if row.result is None:
         raise RequestError(f"Run {row.id} is {row.state} and has no result to export.")

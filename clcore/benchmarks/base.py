@@ -1,8 +1,8 @@
 """What a benchmark provides: a stream of tasks for K replicas.
 
-A data set is one tensor on the training device; an example is its row there, its *id*. A task is lists of ids and a way of
-seeing them (`Inputs`: as they are, permuted, rotated), so a mini-batch is a gather. Replicas with the same seed share a *row*
-of every table: tables are (S, …) for S distinct seeds, and `rows` (K,) says which one a replica reads.
+A data set is one tensor on the training device; an example is its row there, its *id*. A task is lists of ids and a way
+of seeing them (`Inputs`: as they are, permuted, rotated), so a mini-batch is a gather. Replicas with the same seed read
+the same *row* of every table: tables are (S, …) for S distinct seeds, and `rows` (K,) says which one a replica reads.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from clcore.knobs import Knobs, check_settings, knob
 
 Progress = Callable[[str, float | None], None]
 
-# A gather works through a large request in pieces of this many numbers: its temporaries then stay in a CPU's cache, and small
-# beside a GPU's memory.
+# A gather works through a large request in pieces of this many numbers, so that its temporaries stay in a CPU's cache
+# and small beside a GPU's memory.
 _PIECE = {"cpu": 1 << 19, "cuda": 1 << 25, "mps": 1 << 23}
 
 
@@ -79,7 +79,7 @@ class Examples:
         self._flat_units = units.flatten()
 
     def gather(self, task: int | Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """x (K, B, *input_shape) floats and y (K, B) output units; `task` is one task or one for each example, (K, B)."""
+        """x (K, B, *input_shape) floats and y (K, B) output units; `task` is one for all or one for each, (K, B)."""
         classes = self.units.shape[2]
         offset = (self.rows.unsqueeze(1) * self._tasks + task) * classes
         return self.inputs(task, ids), self._flat_units[offset + self.labels[ids]]
@@ -88,8 +88,8 @@ class Examples:
 class Split:
     """The training, validation or test examples of one task.
 
-    indices (K, N) ids, padded with a valid id; lengths (K,) how many of them are meant. Their order is random (fixed by the
-    seed; for test sets the same for all), so the first n are a fair sample.
+    indices (K, N) ids, padded with a valid id; lengths (K,) how many of them are meant. Their order is random (fixed by
+    the seed; for test sets the same for all), so the first n are a fair sample.
     """
 
     def __init__(self, examples: Examples, task: int, table: Tensor, lengths: Tensor, rows: Tensor):
@@ -138,7 +138,7 @@ class Task:
 class Stream:
     """The tasks of K replicas, in the order in which they are learned.
 
-    groups (T, O) says which output units belong to a task: disjoint ranges in the task and class scenarios, all in domain.
+    groups (T, O) says which output units are a task's: disjoint ranges in the task and class scenarios, all in domain.
     bounds are the limits ((x0, x1), (y0, y1)) of a two-dimensional input space, for drawing; None elsewhere.
     """
 
@@ -162,7 +162,7 @@ class Stream:
         return inputs.numbers * inputs.data.element_size()
 
     def gather(self, task: int | Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """x (K, B, *input_shape) and y (K, B) of the examples `ids` (K, B), each seen as in its `task`, an int or (K, B)."""
+        """x (K, B, *input_shape) and y (K, B) of the examples `ids` (K, B), seen as in `task`, an int or (K, B)."""
         return self.examples.gather(task, ids)
 
 
@@ -256,8 +256,8 @@ class Benchmark(ABC):
         wanted = self.options.train_per_task
         if wanted is not None and wanted > available:
             raise RequestError(
-                f"{self.name}.train_per_task = {wanted} is not allowed: after the validation split a task has as few as "
-                f"{available} training examples; give a whole number from 1 to {available} (or 'none')."
+                f"{self.name}.train_per_task = {wanted} is not allowed: after the validation split a task has as "
+                f"few as {available} training examples; give a whole number from 1 to {available} (or 'none')."
             )
 
 

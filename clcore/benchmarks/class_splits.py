@@ -40,67 +40,61 @@ class SplitBenchmark(Benchmark):
         )
 
     def stream(self, seeds: Sequence[int]) -> Stream:
-        source, options, tasks = self.source, self.options, self.options.tasks
-        classes = self.facts.classes
-        per_task = classes // tasks
-        counts = self.facts.train_counts
-        kept = [n - h for n, h in zip(counts, held_out(counts, options.validation), strict=True)]
-        held = [n - k for n, k in zip(counts, kept, strict=True)]
+        source, facts, options, tasks = self.source, self.facts, self.options, self.options.tasks
+        held = held_out(facts.train_counts, options.validation)
+        kept = [n - h for n, h in zip(facts.train_counts, held, strict=True)]
         self.check_train_per_task(min(self._bound(kept, task, min) for task in range(tasks)))
 
         distinct, rows = self.rows(seeds)
         orders = [self._class_order(seed) for seed in distinct]  # each (T, C)
-        labels = source.labels.cpu()
-        parts = [
-            partition(source.train_ids, labels[source.train_ids], classes, options.validation, s) for s in distinct
-        ]
-        test_ids = shuffled_test(source.test_ids)
-
-        units = torch.full((len(distinct), tasks, classes), -1)
-        for row, order in enumerate(orders):
-            for task, own in enumerate(order):
-                units[row, task, own] = torch.arange(per_task) + (0 if self.scenario == "domain" else task * per_task)
-        inputs = Inputs(source.data.flatten(1), self.facts.shape, source.scale, rows)
+        units = torch.stack([self._units(order) for order in orders])
+        inputs = Inputs(source.data.flatten(1), facts.shape, source.scale, rows)
         examples = Examples(inputs, source.labels, units.to(self.device), rows)
+        labels = source.labels.cpu()
+        learned = labels[source.train_ids]
+        parts = [partition(source.train_ids, learned, facts.classes, options.validation, seed) for seed in distinct]
+        tested = shuffled_test(source.test_ids)
+
+        def members(ids: Tensor, row: int, task: int) -> Tensor:
+            return ids[units[row, task][labels[ids]] >= 0]
 
         def split(task: int, lists: list[Tensor], width: int) -> Split:
             table, lengths = padded(lists, width)
             return Split(examples, task, table.to(self.device), lengths.to(self.device), rows)
 
-        stream_tasks = []
-        for task in range(tasks):
-
-            def members(ids: Tensor, row: int, task: int = task) -> Tensor:
-                return ids[units[row, task][labels[ids]] >= 0]
-
-            every = range(len(distinct))
+        def build(task: int) -> Task:
             train = [
-                subset(members(parts[r].train, r), options.train_per_task, seed, task)
-                for r, seed in enumerate(distinct)
+                subset(members(part.train, row, task), options.train_per_task, seed, task)
+                for row, (part, seed) in enumerate(zip(parts, distinct, strict=True))
             ]
-            validation = [members(parts[r].validation, r) for r in every]
-            test = [members(test_ids, r) for r in every]
-            stream_tasks.append(
-                Task(
-                    index=task,
-                    name=self._task_name(task, orders),
-                    train=split(task, train, options.train_per_task or self._bound(kept, task, max)),
-                    validation=split(task, validation, self._bound(held, task, max))
-                    if options.validation > 0
-                    else None,
-                    test=split(task, test, self._bound(self.facts.test_counts, task, max)),
-                    examples=examples,
-                )
+            validation = [members(part.validation, row, task) for row, part in enumerate(parts)]
+            test = [members(tested, row, task) for row in range(len(distinct))]
+            return Task(
+                index=task,
+                name=self._task_name(task, orders),
+                train=split(task, train, options.train_per_task or self._bound(kept, task, max)),
+                validation=split(task, validation, self._bound(held, task, max)) if options.validation else None,
+                test=split(task, test, self._bound(facts.test_counts, task, max)),
+                examples=examples,
             )
+
+        per_task = facts.classes // tasks
         return Stream(
-            tasks=stream_tasks,
-            outputs=per_task if self.scenario == "domain" else classes,
-            input_shape=self.facts.shape,
+            tasks=[build(task) for task in range(tasks)],
+            outputs=per_task if self.scenario == "domain" else facts.classes,
+            input_shape=facts.shape,
             groups=output_groups(tasks, per_task, self.scenario).to(self.device),
             scenario=self.scenario,
             classes_per_task=per_task,
             examples=examples,
         )
+
+    def _units(self, order: Tensor) -> Tensor:
+        """Output unit (T, classes) of every class in every task, −1 where it has none; `order` is (T, C)."""
+        tasks, per_task = order.shape
+        units = torch.full((tasks, self.facts.classes), -1)
+        first = torch.zeros(tasks, 1) if self.scenario == "domain" else torch.arange(tasks).unsqueeze(1) * per_task
+        return units.scatter_(1, order, first.long() + torch.arange(per_task))
 
     def _class_order(self, seed: int) -> Tensor:
         """Classes (T, C) by task and position."""

@@ -1,7 +1,7 @@
 """MNIST, Fashion-MNIST and KMNIST: found, verified, unpacked or downloaded, and read.
 
-torchvision knows the mirrors and checksums and reads the files. Fetching and unpacking are done here: into a file beside the
-target that takes its place when it is whole, so that runs starting together never read each other's halves, with progress.
+torchvision knows the mirrors and checksums and reads the files. Fetching and unpacking are done here, with progress and
+into a file beside the target that takes its place when it is whole: runs that start together never read half a file.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def load_family(name: str, facts: SourceFacts, data_dir: Path, progress: Callabl
         train, test = _read(dataset, raw, train=True), _read(dataset, raw, train=False)
     except OSError as error:
         raise DataError(
-            f"{name} cannot be kept in {raw} ({error.strerror or error}); check that folder's permissions and free space, or "
-            "choose another data directory with --data-dir or CLCORE_DATA_DIR."
+            f"{name} cannot be kept in {raw} ({error.strerror or error}); check that folder's permissions and free "
+            "space, or choose another data directory with --data-dir or CLCORE_DATA_DIR."
         ) from error
     labels = torch.cat([train.targets, test.targets]).long()
     for file, targets, counts in (
@@ -90,13 +90,8 @@ def load_family(name: str, facts: SourceFacts, data_dir: Path, progress: Callabl
 def _read(dataset: type[MNISTFiles], raw: Path, train: bool) -> MNISTFiles:
     try:
         return dataset(raw.parents[1], train=train)
-    except (
-        AssertionError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        KeyError,
-    ) as error:  # torchvision's words for a bad header
+    except (AssertionError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        # What torchvision raises for a bad header depends on which of its bytes are bad.
         which = "train" if train else "t10k"
         raise DataError(
             f"{raw}/{which}-*-ubyte are damaged ({error or 'bad header'}); delete them and start again."
@@ -137,7 +132,7 @@ def _obtain(
 
 
 def _download(name: str, archive: Path, md5: str, mirrors: list[str], progress: Callable[[str, float], None]) -> None:
-    """Fetches `archive` from the first mirror that has it; OSError is about storing it, the network raises DataError."""
+    """Fetches `archive` from the first mirror that has it. OSError is about storing it, DataError about the network."""
     reasons = []
     for mirror in mirrors:
         with _taking_the_place_of(archive) as file:
@@ -157,8 +152,8 @@ def _download(name: str, archive: Path, md5: str, mirrors: list[str], progress: 
                 reasons.append(str(error))
             raise _Discard
     raise DataError(
-        f"{name} is not in {archive.parent} and could not be downloaded ({'; '.join(dict.fromkeys(reasons))}): connect to the "
-        f"network and start again, or choose a benchmark that needs no download: {', '.join(OFFLINE)}."
+        f"{name} is not in {archive.parent} and could not be downloaded ({'; '.join(dict.fromkeys(reasons))}): connect "
+        f"to the network and start again, or choose a benchmark that needs no download: {', '.join(OFFLINE)}."
     )
 
 

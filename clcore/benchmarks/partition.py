@@ -46,7 +46,7 @@ def subset(ids: Tensor, size: int | None, seed: int, task: int) -> Tensor:
 
 
 def shuffled_test(test_ids: Tensor) -> Tensor:
-    """`test_ids` (n,) in one random order for all seeds: MNIST's first 5 000 are easier, and a preview takes the first few."""
+    """`test_ids` (n,) in one random order for all seeds: a preview takes the first few, and MNIST's are easier."""
     return test_ids[torch.randperm(len(test_ids), generator=generator(0, "test order"))]
 
 

@@ -1,7 +1,7 @@
 """Rotated streams: every task is the whole data set turned by one angle (Lopez-Paz & Ranzato, NeurIPS 2017).
 
-Their code turns images with nearest-neighbour sampling; here a pixel is the bilinear mean of the four it falls between, zero
-outside the image. That is a fixed linear map per (seed, task) with four entries a pixel, so a batch is four gathers.
+Their code turns images with nearest-neighbour sampling; here a pixel is the bilinear mean of the four it falls between,
+zero outside the image. That is a fixed linear map per (seed, task), four entries a pixel: a batch is four gathers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def rotation_taps(height: int, width: int, degrees: float) -> tuple[Tensor, Tens
 
 
 class RotatedInputs(Inputs):
-    """Examples turned by their task's angle. `data` (N, (h + 2)·(w + 2)) has a border of one zero around every image."""
+    """Examples turned by their task's angle. `data` (N, (h + 2)·(w + 2)): images with a border of one zero."""
 
     def __init__(
         self, data: Tensor, shape: Sequence[int], scale: float, rows: Tensor, corners: Tensor, weights: Tensor
@@ -66,7 +66,7 @@ class RotatedInputs(Inputs):
         examples = self.examples(ids)
         for tap, offset in enumerate(self.offsets):
             pixels = examples.gather(2, (corners + offset).expand(*ids.shape, -1))
-            # Product and sum apart: fused, their last bit would depend on the shapes, and so on how many replicas there are.
+            # Product and sum apart: fused, the last bit could depend on shapes, and so on the number of replicas.
             if tap == 0:
                 torch.mul(pixels, weights[:, tap], out=out)
             else:
@@ -83,7 +83,7 @@ class RotatedBenchmark(WholeSetBenchmark):
         tasks: int = knob(5, ge=1, le=50, help="number of tasks, each with an angle of its own")
         angles: Literal["stratified", "uniform"] = knob(
             "stratified",
-            help="stratified: task t draws from the t-th of T equal parts of the range, so angles grow; uniform: from all of it",
+            help="stratified: task t draws from the t-th of T equal parts, angles grow; uniform: from the whole range",
         )
         max_angle: float = knob(180.0, ge=0, le=360, unit="°", help="angles lie between 0 and this")
 

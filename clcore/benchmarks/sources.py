@@ -42,7 +42,7 @@ class SourceFacts:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: `data` (N, *shape) as stored, `scale` to bring it to [0, 1], `labels` (N,), ids of train and test (CPU)."""
+    """A data set: `data` (N, *shape) as stored, `scale` brings it to [0, 1], `labels` (N,); ids are on the CPU."""
 
     data: Tensor
     scale: float
@@ -64,7 +64,7 @@ DIGITS = SourceFacts(
 
 
 def load_digits() -> Source:
-    """scikit-learn's 1 797 handwritten digits, 8×8, 0..16; a quarter of each class is test data, the same for every seed."""
+    """scikit-learn's 1,797 handwritten digits, 8×8, 0..16; a quarter of each class is test data, for every seed."""
     from sklearn.datasets import load_digits as read
 
     pixels, classes = read(return_X_y=True)

@@ -1,8 +1,9 @@
 """A toy stream in the plane, small enough to watch every decision region move.
 
-Eight Gaussian clouds, two in each quadrant of [−1, 1]². A task is the two clouds of one quadrant; from quadrant to quadrant
-the line between them turns by 90°. In the domain scenario a network that follows the newest task therefore answers an older
-quadrant with the wrong line (fine-tuning ends near 65 % accuracy), though one network can hold all four (joint: 99 %).
+Eight Gaussian clouds, two in each quadrant of [−1, 1]². A task is the two clouds of one quadrant; from quadrant to
+quadrant the line between them turns by 90°. In the domain scenario a network that follows the newest task therefore
+answers an older quadrant with the wrong line (fine-tuning ends near 65 %), though one network can hold all four (joint
+training: 99 %).
 """
 
 from __future__ import annotations

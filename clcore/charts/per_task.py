@@ -14,6 +14,8 @@ from clcore.text import _
 MAX_POINTS = 400
 TRACES_PER_TASK = 3
 SHORT_NAME = 6
+LEGEND_Y = -42  # pixels under the axis: below its title
+FEW_LABELS = 6
 
 
 def per_task_figure(
@@ -50,7 +52,7 @@ def per_task_figure(
             height,
             f"{revision}/{x}",
             shapes=shapes,
-            annotations=[_band_label(k, T, unit) for k in range(1, T + 1) if _labelled(k, T)],
+            annotations=[_band_label(k, T, unit, tasks[k - 1]) for k in range(1, T + 1) if _labelled(k, T)] + [_chance_label(chance)],
             xaxis=axis(
                 _("epochs of training") if x == "epochs" else _("tasks trained"),
                 range=[0, T * unit],
@@ -65,17 +67,20 @@ def per_task_figure(
             hovermode="x unified",
             showlegend=True,
             legend={
-                "orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom",
+                "orientation": "h", "x": 0, "xanchor": "left", "y": LEGEND_Y / (height - 106), "yanchor": "top",
                 "font": {"size": 11, "color": "@text/0.85"}, "itemwidth": 30, "bgcolor": "rgba(0,0,0,0)", "tracegroupgap": 0,
             },
-            margin={"l": 44, "r": 10, "t": 22, "b": 70},
+            margin={"l": 44, "r": 10, "t": 36, "b": 70},
         ),
     }  # fmt: skip
 
 
-def _task_traces(j: int, T: int, name: str, live: pd.DataFrame, ends: pd.DataFrame, unit: float) -> list[dict[str, Any]]:
+def _task_traces(
+    j: int, T: int, name: str, live: pd.DataFrame, ends: pd.DataFrame, unit: float
+) -> list[dict[str, Any]]:
     style = task_style(j, T)
-    label = f"T{j} · {name}" if name and len(name) <= SHORT_NAME else f"T{j}"
+    label = f"T{j}"
+    full = f" ({name})" if name else ""
     line = thinned(live)
     group = f"task{j}"
     tinted = f"{style.color}/0.14" if style.color.startswith("@") else style.color
@@ -94,7 +99,7 @@ def _task_traces(j: int, T: int, name: str, live: pd.DataFrame, ends: pd.DataFra
         "x": [round(p * unit, 4) for p in line["position"]],
         "y": [percent(v) for v in line["mean"]],
         "customdata": [_words(row) for row in line.itertuples()],
-        "hovertemplate": "%{y:.1f} % %{customdata}",
+        "hovertemplate": "%{y:.1f} % %{customdata}" + full,
         "line": {"color": style.color, "dash": style.dash, "width": 2},
         "connectgaps": False,
     }  # fmt: skip
@@ -120,7 +125,7 @@ def _chance_trace(chance: Sequence[float | None], unit: float) -> dict[str, Any]
     return {
         "type": "scatter", "mode": "lines", "name": _("chance"), "x": x, "y": y,
         "line": {"color": "@text/0.6", "dash": "dot", "width": 1.2},
-        "hovertemplate": "%{y:.0f} %", "showlegend": True,
+        "hovertemplate": "%{y:.0f} %", "showlegend": False,
     }  # fmt: skip
 
 
@@ -131,11 +136,20 @@ def _band(k: int, T: int, unit: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _band_label(k: int, T: int, unit: float) -> dict[str, Any]:
-    words = _("train T{k}") if T <= 5 else "T{k}"
+def _band_label(k: int, T: int, unit: float, name: str) -> dict[str, Any]:
+    named = T <= FEW_LABELS and 0 < len(name) <= SHORT_NAME
     return {
         "xref": "x", "yref": "paper", "x": (k - 0.5) * unit, "y": 1, "yanchor": "bottom", "showarrow": False,
-        "text": words.format(k=k), "font": {"size": 11, "color": "@text/0.75"},
+        "text": f"<b>T{k}</b><br>{name}" if named else f"T{k}" if T > FEW_LABELS else f"<b>T{k}</b>",
+        "font": {"size": 11, "color": "@text/0.75"}, "align": "center",
+    }  # fmt: skip
+
+
+def _chance_label(chance: Sequence[float | None]) -> dict[str, Any]:
+    level = percent(chance[0]) if chance else None
+    return {
+        "xref": "x", "yref": "y", "x": 0, "xanchor": "left", "y": level or 0, "yanchor": "bottom", "showarrow": False,
+        "text": _("chance"), "font": {"size": 10, "color": "@text/0.7"}, "visible": level is not None,
     }  # fmt: skip
 
 

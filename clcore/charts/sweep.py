@@ -25,7 +25,11 @@ def sweep_figure(
     """
     places = strength_places(strengths)
     names = {"average": _("average of all tasks"), "old": _("old tasks"), "last": _("last task")}
-    looks = {"average": ("@text", "solid", "circle", 3), "old": ("@c0", "dash", "square", 2), "last": ("@c5", "dot", "diamond", 2)}
+    looks = {
+        "average": ("@text", "solid", "circle", 3),
+        "old": ("@c0", "dash", "square", 2),
+        "last": ("@c5", "dot", "diamond", 2),
+    }
     data: list[dict[str, Any]] = []
     for curve in CURVES:
         color, dash, marker, width = looks[curve]
@@ -78,7 +82,7 @@ def sweep_figure(
             yaxis=axis(_("accuracy at the end, %"), range=[0, 102], tickvals=[0, 20, 40, 60, 80, 100]),
             hovermode="x unified",
             showlegend=True,
-            legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom",
+            legend={"orientation": "h", "x": 0, "y": -42 / (height - 92), "yanchor": "top",
                     "font": {"size": 11, "color": "@text/0.85"}, "bgcolor": "rgba(0,0,0,0)"},
             margin={"l": 44, "r": 10, "t": 22, "b": 70},
         ),

@@ -213,14 +213,8 @@ class Runner:
         self._wards[run.id] = Ward(attempt, process, at, time.monotonic())
         if self._spare:
             self._spare.wait_before_next(SPARE_DELAY)
-        _log.info(
-            "Run %s, attempt %d, on %s: process %d%s.",
-            run.id,
-            attempt,
-            slot,
-            process.pid,
-            ", warm" if process is spare else "",
-        )
+        kind = "the warm process" if process is spare else "process"
+        _log.info("Run %s, attempt %d, on %s: %s %d.", run.id, attempt, slot, kind, process.pid)
         return True
 
     def _launch(self, run_id: str) -> subprocess.Popen:
@@ -290,7 +284,6 @@ class Runner:
 
     def _bury(self, run: LiveRun, status: int | None, at: float) -> None:
         """The process is gone; unless the run has recorded its end meanwhile, decide what becomes of it."""
-        self._wards.pop(run.id, None)
         log = log_path(self._home, run.id)
         cause = exits.cause(status, log)
         if run.want == "cancel":
@@ -313,6 +306,7 @@ class Runner:
             if self._store.set_state(run.id, "lost", expected=ACTIVE - {"lost"}, attempt=run.attempts, **lost):
                 _log.warning("Run %s, attempt %d: %s", run.id, run.attempts, sentence)
                 self._lost_at[run.id] = at
+        del self._wards[run.id]  # last: while the store cannot be used, how the process ended must not be forgotten
 
     def _restart(self, run: LiveRun, at: float) -> None:
         if run.want == "cancel":

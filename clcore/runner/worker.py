@@ -42,7 +42,7 @@ def main(run_id: str | None = None, *, train: Train | None = None) -> int:
             from clcore.training import train
 
             _rehearse(train)
-        print(READY, flush=True)
+        _say_ready()
         run_id = sys.stdin.readline().strip()
         if not run_id:
             return 0
@@ -67,6 +67,13 @@ def main(run_id: str | None = None, *, train: Train | None = None) -> int:
     last.daemon = True
     last.start()
     return status
+
+
+def _say_ready() -> None:
+    try:
+        os.write(1, f"{READY}\n".encode())
+    except BrokenPipeError:
+        return  # the runner has given out a run before we were ready, or is gone: standard input says which
 
 
 def _rehearse(train: Train) -> None:

@@ -1,12 +1,7 @@
-"""The controls of the Lab: every one is bound to the URL, so that a link is the experiment.
-
-A control's key is its name in the URL. Its default comes from the chosen question, or from the benchmark's card; a value equal
-to the default leaves the URL.
-"""
+"""The controls of the Lab. Their values are the URL (see links.py), so that a link is the experiment."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,39 +11,12 @@ from clcore.catalogue import MethodCard, catalogue
 from clcore.errors import RequestError
 from clcore.knobs import Knob
 from clcore.spec import ExperimentSpec, Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
+from clcore.ui.links import CHOICES, MEMORIES, RANGES, defaults, params_of, strength_grid, values_of
 from clcore.ui.presets import presets
 from clcore.ui.text import _
+from clcore.ui.url import adopt, publish
 
-MEMORIES = (0, 10, 20, 50, 100, 200, 500, 1000)
-MOST_SEEDS = 20
-
-
-# ---- defaults -------------------------------------------------------------------------------------------------------
-
-
-def defaults(question: str, benchmark: str | None = None, scenarios: Sequence[str] = ()) -> dict[str, Any]:
-    """The value of every control for a question; with another benchmark or scenario, what suits that one."""
-    chosen = presets()[question].values
-    name = benchmark or chosen["benchmark"]
-    if name != chosen["benchmark"]:
-        chosen = {k: v for k, v in chosen.items() if k in ("method", "seeds", "memory")}
-    card = catalogue().benchmark(name)
-    values: dict[str, Any] = {
-        "benchmark": name, "scenario": [card.default_scenario], "memory": [200], "seeds": 5,
-        "epochs": card.training.epochs, "batch": card.training.batch_size, "optimizer": card.training.optimizer,
-        "lr": card.training.lr, "momentum": 0.0, "decay": 0.0, "hidden": _join(card.training.hidden),
-        "active": "seen", "optimizer-state": "reset",
-    }  # fmt: skip
-    values |= {f"option.{knob.name}": knob.default for knob in card.knobs}
-    scenario = (list(scenarios) or chosen.get("scenario") or values["scenario"])[0]
-    for method in catalogue().methods:
-        values |= {f"{method.name}.{knob.name}": knob.default for knob in method.knobs}
-        if method.strength:
-            found = method.recommended_strength(name, scenario)
-            values[f"{method.name}.strength"] = found.strength if found else float(method.strength.default)
-            values[f"{method.name}.sweep"] = False
-            values[f"{method.name}.strengths"] = [float(s) for s in method.sweep]
-    return values | chosen
+# ---- when a question, benchmark or scenario is chosen, what depends on it starts over ------------------------------
 
 
 def _restart_from_question() -> None:
@@ -77,27 +45,25 @@ def _set(values: dict[str, Any]) -> None:
 
 def experiment_form() -> tuple[RunSpec, ...]:
     """Draws the controls; returns the runs they ask for. Raises RequestError with one sentence."""
+    adopt("lab", "question", values_of)
     questions = presets()
-    asked = st.query_params.get("question")
-    if asked is not None and asked not in questions:
-        st.warning(_("There is no question named '{q}'; here is the first one.").format(q=asked), icon=":material/help:")
     question = st.selectbox(
         _("Question"), list(questions), format_func=lambda q: questions[q].question, key="question",
-        bind="query-params", on_change=_restart_from_question,
+        on_change=_restart_from_question,
     )  # fmt: skip
     st.caption(questions[question].watch)
     cards = {card.name: card for card in catalogue().benchmarks}
     default = defaults(question)
     benchmark = st.selectbox(
         _("Benchmark"), list(cards), index=list(cards).index(default["benchmark"]), key="benchmark",
-        format_func=lambda b: cards[b].title, bind="query-params", on_change=_restart_from_benchmark,
+        format_func=lambda b: cards[b].title, on_change=_restart_from_benchmark,
         help=_("A stream of tasks. Those marked with a cloud are downloaded on first use; the others run offline."),
     )  # fmt: skip
     card = cards[benchmark]
     st.caption(card.summary + ("" if card.offline else " :material/cloud_download: " + card.downloads))
     default = defaults(question, benchmark)
     scenarios = st.pills(
-        _("Scenario"), card.scenarios, selection_mode="multi", key="scenario", bind="query-params",
+        _("Scenario"), card.scenarios, selection_mode="multi", key="scenario",
         default=[s for s in default["scenario"] if s in card.scenarios], format_func=_scenario_word,
         on_change=_follow_scenario,
         help=_("task: told which task it is at test. domain: not told, same outputs in every task. "
@@ -106,7 +72,7 @@ def experiment_form() -> tuple[RunSpec, ...]:
     default = defaults(question, benchmark, scenarios)
     titles = {m.name: m.title for m in catalogue().methods}
     methods = st.pills(
-        _("Methods"), list(titles), selection_mode="multi", key="method", bind="query-params",
+        _("Methods"), list(titles), selection_mode="multi", key="method",
         default=default["method"], format_func=titles.get,
     )  # fmt: skip
     chosen = [catalogue().method(name) for name in methods]
@@ -118,12 +84,14 @@ def experiment_form() -> tuple[RunSpec, ...]:
             help=_("None of the chosen methods has a strength. EWC has one."),
         )  # fmt: skip
     seeds = st.slider(
-        _("Seeds"), 1, MOST_SEEDS, default["seeds"], key="seeds", bind="query-params",
+        _("Seeds"), *RANGES["seeds"], default["seeds"], key="seeds",
         help=_("Every seed is a network of its own: other initial weights, order of examples and stream. Bands and ± are "
                "95 % t-intervals over seeds; they need at least three."),
     )  # fmt: skip
     with st.expander(_("Training"), icon=":material/tune:", key="training-settings"):
-        training = _training_controls(default, sgd=_state("optimizer", default) == "sgd", scenarios=scenarios)
+        training = _training_controls(
+            default, sgd=st.session_state.get("optimizer", default["optimizer"]) == "sgd", scenarios=scenarios
+        )
     with st.expander(_("Benchmark and method settings"), icon=":material/build:", key="more-settings"):
         options = _knob_controls(card.title, "option", card.knobs, default)
         settings = {m.name: _knob_controls(m.title, m.name, m.knobs, default) for m in chosen}
@@ -133,7 +101,7 @@ def experiment_form() -> tuple[RunSpec, ...]:
 def _memory_control(default: dict[str, Any], chosen: Sequence[MethodCard]) -> list[int | str]:
     used = any(card.uses_memory for card in chosen)
     given = st.multiselect(
-        _("Memory, in examples"), MEMORIES, default=default["memory"], key="memory", bind="query-params",
+        _("Memory, in examples"), _budgets(), default=default["memory"], key="memory",
         accept_new_options=True, disabled=not used, format_func=str,
         help=_("How many old examples a rehearsal method may keep, for the whole stream. Several budgets are trained at once.")
         if used else _("None of the chosen methods keeps examples. Experience replay does."),
@@ -144,22 +112,24 @@ def _memory_control(default: dict[str, Any], chosen: Sequence[MethodCard]) -> li
 def _strength_control(card: MethodCard, default: dict[str, Any]) -> tuple[float, list[float] | None]:
     """The strength, and the strengths to sweep (None: no sweep)."""
     knob, name = card.strength, card.name
-    grid = strength_grid(card)
     label = f"{card.title}: {_('strength')} {knob.symbol}"
-    swept = _state(f"{name}.sweep", default)
+    swept = st.session_state.get(f"{name}.sweep", default[f"{name}.sweep"])
+    key = f"{name}.strengths" if swept else f"{name}.strength"
+    present = st.session_state.get(key, default[key])
+    grid = strength_grid(card, *(present if swept else [present]))
     if swept:
         values = st.multiselect(
-            label, grid, default=default[f"{name}.strengths"], key=f"{name}.strengths", bind="query-params",
+            label, grid, default=default[f"{name}.strengths"], key=f"{name}.strengths",
             format_func=_short, help=_(knob.help),
         )  # fmt: skip
         strength = default[f"{name}.strength"]
     else:
         strength, values = st.select_slider(
-            label, grid, value=_nearest(default[f"{name}.strength"], grid), key=f"{name}.strength", bind="query-params",
+            label, grid, value=default[f"{name}.strength"], key=f"{name}.strength",
             format_func=_short, help=_(knob.help),
         ), None  # fmt: skip
     st.toggle(
-        _("Sweep it"), default[f"{name}.sweep"], key=f"{name}.sweep", bind="query-params",
+        _("Sweep it"), default[f"{name}.sweep"], key=f"{name}.sweep",
         help=_("Trains one network per strength and seed, all at once, and draws what the strength does."),
     )  # fmt: skip
     return float(strength), sorted(float(v) for v in values) if swept else None
@@ -167,34 +137,34 @@ def _strength_control(card: MethodCard, default: dict[str, Any]) -> tuple[float,
 
 def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[str]) -> dict[str, Any]:
     def bound(widget, label, key, **more):
-        return widget(label, key=key, bind="query-params", **more)
+        return widget(label, key=key, **more)
 
     left, right = st.columns(2, wrap=False)
     with left:
-        epochs = bound(st.number_input, _("Epochs per task"), "epochs", min_value=1, max_value=10_000, value=default["epochs"])
-        optimizer = bound(st.selectbox, _("Optimizer"), "optimizer", options=["sgd", "adam"],
-                          index=["sgd", "adam"].index(default["optimizer"]), format_func=str.upper)  # fmt: skip
-        momentum = bound(st.number_input, _("Momentum"), "momentum", min_value=0.0, max_value=0.999, step=0.1,
+        epochs = bound(st.number_input, _("Epochs per task"), "epochs", **_range("epochs"), value=default["epochs"])
+        optimizer = bound(st.selectbox, _("Optimizer"), "optimizer", options=CHOICES["optimizer"],
+                          index=CHOICES["optimizer"].index(default["optimizer"]), format_func=str.upper)  # fmt: skip
+        momentum = bound(st.number_input, _("Momentum"), "momentum", **_range("momentum"), step=0.1,
                          value=default["momentum"], format="%g", disabled=not sgd,
                          help=None if sgd else _("Momentum belongs to SGD; Adam has its own."))  # fmt: skip
     with right:
-        batch = bound(st.number_input, _("Batch size"), "batch", min_value=1, max_value=65_536, value=default["batch"])
-        lr = bound(st.number_input, _("Learning rate"), "lr", min_value=1e-6, max_value=100.0, step=0.01,
+        batch = bound(st.number_input, _("Batch size"), "batch", **_range("batch"), value=default["batch"])
+        lr = bound(st.number_input, _("Learning rate"), "lr", **_range("lr"), step=0.01,
                    value=default["lr"], format="%g")  # fmt: skip
-        decay = bound(st.number_input, _("Weight decay"), "decay", min_value=0.0, max_value=10.0, step=0.0001,
+        decay = bound(st.number_input, _("Weight decay"), "decay", **_range("decay"), step=0.0001,
                       value=default["decay"], format="%g")  # fmt: skip
     hidden = bound(st.text_input, _("Hidden layers"), "hidden", value=default["hidden"],
                    help=_("Units of each hidden layer, separated by commas."))  # fmt: skip
     classes = "class" in scenarios
     active = bound(
-        st.selectbox, _("Active classes"), "active", options=["seen", "all", "current"],
-        index=["seen", "all", "current"].index(default["active"]), disabled=not classes,
+        st.selectbox, _("Active classes"), "active", options=CHOICES["active"],
+        index=CHOICES["active"].index(default["active"]), disabled=not classes,
         help=_("Over which classes the softmax runs while training: seen so far, all, or the current task's.")
         if classes else _("Only the class scenario has a choice here."),
     )  # fmt: skip
     state = bound(
-        st.selectbox, _("Optimizer state at a new task"), "optimizer-state", options=["reset", "keep"],
-        index=["reset", "keep"].index(default["optimizer-state"]),
+        st.selectbox, _("Optimizer state at a new task"), "optimizer-state", options=CHOICES["optimizer-state"],
+        index=CHOICES["optimizer-state"].index(default["optimizer-state"]),
     )  # fmt: skip
     return {
         "epochs": epochs, "batch_size": batch, "active_classes": active if classes else default["active"],
@@ -214,7 +184,7 @@ def _knob_controls(title: str, prefix: str, knobs: Sequence[Knob], default: dict
 
 def _knob_control(key: str, knob: Knob, default: dict[str, Any]) -> Any:
     label = knob.name.replace("_", " ").capitalize() + (f", {knob.unit}" if knob.unit else "")
-    common = {"key": key, "bind": "query-params", "help": _(knob.help[:1].upper() + knob.help[1:]) + "."}
+    common = {"key": key, "help": _(knob.help[:1].upper() + knob.help[1:]) + "."}
     value = default[key]
     if knob.kind == "flag":
         return st.toggle(label, value, **common)
@@ -246,7 +216,9 @@ def _runs(benchmark, options, scenarios, chosen, settings, sweeps, memories, see
         qualified = {f"{card.name}.{k}": v for k, v in settings[card.name].items()}
         strength, swept = sweeps.get(card.name, (None, None))
         if swept == []:
-            raise RequestError(_("Choose strengths of {method} to sweep, or switch its sweep off.").format(method=card.title))
+            raise RequestError(
+                _("Choose strengths of {method} to sweep, or switch its sweep off.").format(method=card.title)
+            )
         if card.strength and swept is None:
             qualified[f"{card.name}.{card.strength.name}"] = strength
         methods.append(make(MethodChoice, name=card.name, settings=qualified, strengths=tuple(swept or ())))
@@ -259,67 +231,32 @@ def _runs(benchmark, options, scenarios, chosen, settings, sweeps, memories, see
     runs: list[RunSpec] = []
     for scenario in scenarios:
         experiment = make(
-            ExperimentSpec, benchmark=benchmark, options=options, scenario=scenario, methods=tuple(methods), grid=grid, **training
+            ExperimentSpec,
+            benchmark=benchmark,
+            options=options,
+            scenario=scenario,
+            methods=tuple(methods),
+            grid=grid,
+            **training,
         )
         runs += experiment.runs()
     return tuple(runs)
 
 
-def link_of(runs: Sequence[RunSpec]) -> dict[str, Any]:
-    """The URL parameters that make the controls ask for these runs."""
-    first = runs[0]
-    question = next(iter(presets()))
-    params: dict[str, Any] = {
-        "benchmark": first.benchmark,
-        "scenario": list(dict.fromkeys(run.scenario for run in runs)),
-        "method": list(dict.fromkeys(run.method.name for run in runs)),
-        "memory": list(first.grid.memories),
-        "seeds": len(first.grid.seeds),
-        "epochs": first.epochs, "batch": first.batch_size, "optimizer": first.optimizer.name, "lr": first.optimizer.lr,
-        "momentum": first.optimizer.momentum, "decay": first.optimizer.weight_decay, "hidden": _join(first.network.hidden),
-        "active": first.active_classes, "optimizer-state": first.optimizer_state,
-    }  # fmt: skip
-    params |= {f"option.{k}": v for k, v in first.options.items() if v is not None}
-    for run in runs:
-        name = run.method.name
-        params |= {k: v for k, v in run.method.settings.items() if v is not None}
-        if run.method.strengths:
-            params |= {f"{name}.sweep": True, f"{name}.strengths": list(run.method.strengths)}
-    default = defaults(question, first.benchmark, params["scenario"])
-    changed = {k: v for k, v in params.items() if default.get(k) != v or k == "benchmark"}
-    return {k: _url(v) for k, v in changed.items()}
+def _range(key: str) -> dict[str, float]:
+    low, high = RANGES[key]
+    return {"min_value": low, "max_value": high}
 
 
-def _url(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_url(v) for v in value]
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def publish_link() -> None:
+    """Writes the controls, the view and the experiment shown into the URL."""
+    publish("lab", params_of(st.session_state) | {"x": st.query_params.get("x")})
 
 
-def strength_grid(card: MethodCard) -> list[float]:
-    """0, then 1 and 3 of every decade around the sweep, with the sweep, the default and every recommendation."""
-    marked = {float(s) for s in card.sweep} | {float(card.strength.default)} | {r.strength for r in card.recommended}
-    positive = [s for s in marked if s > 0]
-    low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
-    decades = {m * 10.0**e for e in range(low - 1, high + 2) for m in (1.0, 3.0)}
-    rounded = {float(f"{s:.6g}") for s in decades | marked}
-    return sorted(s for s in rounded | {0.0} if card.strength.maximum is None or s <= card.strength.maximum)
-
-
-def _state(key: str, default: dict[str, Any]) -> Any:
-    """A control's value before it is drawn: from this session, from the URL, or its default."""
-    if key in st.session_state:
-        return st.session_state[key]
-    text = st.query_params.get(key)
-    if text is None:
-        return default[key]
-    return text.lower() == "true" if isinstance(default[key], bool) else text
-
-
-def _nearest(value: float, grid: Sequence[float]) -> float:
-    return min(grid, key=lambda s: abs(s - value))
+def _budgets() -> list[int]:
+    """The usual memory budgets and those that are chosen already."""
+    given = [int(m) for m in st.session_state.get("memory", []) if str(m).isdigit()]
+    return sorted({*MEMORIES, *given})
 
 
 def _whole_numbers(values: Sequence[Any], noun: str) -> list[int]:
@@ -328,7 +265,9 @@ def _whole_numbers(values: Sequence[Any], noun: str) -> list[int]:
         try:
             found.append(int(value))
         except ValueError:
-            raise RequestError(_("A {noun} is a whole number; '{value}' is not.").format(noun=noun, value=value)) from None
+            raise RequestError(
+                _("A {noun} is a whole number; '{value}' is not.").format(noun=noun, value=value)
+            ) from None
     if not found:
         raise RequestError(_("Choose at least one {noun}.").format(noun=noun))
     return sorted(set(found))
@@ -339,10 +278,6 @@ def _layers(text: str) -> tuple[int, ...]:
     if not parts:
         raise RequestError(_("Give the units of at least one hidden layer, such as 100,100."))
     return tuple(_whole_numbers([part], _("number of units"))[0] for part in parts)
-
-
-def _join(widths: Sequence[int]) -> str:
-    return ",".join(str(w) for w in widths)
 
 
 def _short(value: float) -> str:

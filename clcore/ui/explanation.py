@@ -161,24 +161,27 @@ def about_sweep(story: Story) -> list[str]:
     return [" ".join(told)]
 
 
-def spoken(value: Spread) -> str:
+def spoken(value: Spread, seeds: bool = True) -> str:
     """A metric with what stands behind it: 71.7 ± 5.6 % (5 seeds)."""
     if value.diverged:
         return _("{k} of {n} diverged").format(k=value.diverged, n=value.total)
     if value.mean is None:
         return "–"
+    n = f" ({n_('{n} seed', '{n} seeds', value.n)})" if seeds else ""
     if value.half is not None:
-        return f"{100 * value.mean:.1f} ± {100 * value.half:.1f} % ({n_('{n} seed', '{n} seeds', value.n)})"
+        return f"{100 * value.mean:.1f} ± {100 * value.half:.1f} %{n}"
     if value.n == 2:
-        return _("{m} % (2 seeds: {a} to {b})").format(m=_pct(value.mean), a=_pct(value.low), b=_pct(value.high))
-    return f"{100 * value.mean:.1f} % ({n_('{n} seed', '{n} seeds', value.n)})"
+        return _("{m} % ({a} to {b})").format(m=_pct(value.mean), a=_pct(value.low), b=_pct(value.high)) + n
+    return f"{100 * value.mean:.1f} %{n}"
 
 
 def _divergence(story: Story) -> list[str]:
     lost, series = story.series.diverged, story.series
     if not lost:
         return []
-    strengths = sorted({series.started.replicas[i].strength for i in lost if series.started.replicas[i].strength is not None})
+    strengths = sorted(
+        {series.started.replicas[i].strength for i in lost if series.started.replicas[i].strength is not None}
+    )
     where = " " + _("at {s}").format(s=", ".join(strength_word(s) for s in strengths)) if strengths else ""
     return [
         _("{k} of {n} networks of **{title}** diverged{where}: their loss stopped being a number, so no mean is shown. "

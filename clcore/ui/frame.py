@@ -15,6 +15,11 @@ from clcore.store import Store, open_store
 from clcore.ui.text import _
 
 
+def page_style() -> str:
+    """Less empty margin beside the pages on a wide screen."""
+    return "<style>@media (min-width: 1100px) { .st-key-page { margin-inline: -2.5rem; width: calc(100% + 5rem); } }</style>"
+
+
 @contextmanager
 def designed_errors() -> Iterator[None]:
     """Shows a LabError as its sentence and ends the page there; anything else is a fault of ours and goes on."""

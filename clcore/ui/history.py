@@ -13,9 +13,11 @@ from clcore.catalogue import catalogue
 from clcore.errors import RequestError
 from clcore.frames import Spread, replica_table, result_spreads
 from clcore.store import LIVE, STATES, RunRow, Store
-from clcore.ui.controls import link_of
+from clcore.ui.links import link_of
+from clcore.ui.running import method_title
 from clcore.ui.states import duration, face, plain_mark
 from clcore.ui.text import _, n_
+from clcore.ui.url import Query, adopt, publish
 
 LAB = "pages/lab/lab.py"
 PAGE_SIZE = 200
@@ -25,17 +27,28 @@ def filters(store: Store) -> dict[str, Any]:
     """Draws the filters; returns them as arguments of `store.runs`."""
     benchmarks = {card.name: card.title for card in catalogue().benchmarks}
     methods = {card.name: card.title for card in catalogue().methods}
-    columns = st.columns([2, 2, 2, 2])
-    search = columns[0].text_input(_("Search"), key="find", bind="query-params", placeholder=_("id, method, benchmark …"),
+    allowed = {"states": list(STATES), "methods": list(methods), "benchmarks": list(benchmarks)}
+    adopt("runs", "find", lambda query: _filters_of(query, allowed))
+    columns = st.columns(4)
+    search = columns[0].text_input(_("Search"), key="find", placeholder=_("id, method, benchmark …"),
                                    icon=":material/search:")  # fmt: skip
-    states = columns[1].multiselect(_("State"), STATES, key="states", bind="query-params", placeholder=_("all"),
+    states = columns[1].multiselect(_("State"), STATES, key="states", placeholder=_("all"),
                                     format_func=lambda s: face(s).word)  # fmt: skip
-    chosen = columns[2].multiselect(_("Method"), list(methods), key="of-method", bind="query-params", placeholder=_("all"),
+    chosen = columns[2].multiselect(_("Method"), list(methods), key="methods", placeholder=_("all"),
                                     format_func=methods.get)  # fmt: skip
-    streams = columns[3].multiselect(_("Benchmark"), list(benchmarks), key="of-benchmark", bind="query-params",
+    streams = columns[3].multiselect(_("Benchmark"), list(benchmarks), key="benchmarks",
                                      placeholder=_("all"), format_func=benchmarks.get)  # fmt: skip
+    publish(
+        "runs",
+        {"find": search or None, "states": states or None, "methods": chosen or None, "benchmarks": streams or None},
+    )
     given = {"search": search, "states": states, "methods": chosen, "benchmarks": streams}
     return {name: value for name, value in given.items() if value}
+
+
+def _filters_of(query: Query, allowed: dict[str, list[str]]) -> dict[str, Any]:
+    chosen = {key: [v for v in query.get(key, []) if v in names] for key, names in allowed.items()}
+    return {"find": query.get("find", [""])[-1], **chosen}
 
 
 def history_table(store: Store, chosen: dict[str, Any]) -> list[RunRow]:
@@ -80,7 +93,7 @@ def _history_row(row: RunRow) -> dict[str, Any]:
     over = row.finished or row.heartbeat
     return {
         "state": plain_mark(row.state),
-        "method": spec.method.name,
+        "method": method_title(spec.method.name),
         "benchmark": row.benchmark,
         "scenario": row.scenario,
         "settings": _settings(row),
@@ -125,7 +138,7 @@ def _columns() -> dict[str, Any]:
     c = st.column_config
     return {
         "state": c.TextColumn(_("State"), width=95),
-        "method": c.TextColumn(_("Method"), width=90),
+        "method": c.TextColumn(_("Method"), width=130),
         "benchmark": c.TextColumn(_("Benchmark"), width=130),
         "scenario": c.TextColumn(_("Scenario"), width=75),
         "settings": c.TextColumn(_("Settings"), width=150),
@@ -165,14 +178,17 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
             for row in live:
                 store.want(row.id, "cancel")
             st.rerun()
-        if st.button(n_("Delete {n} run …", "Delete {n} runs …", len(rows)), icon=":material/delete:", key="delete-selected"):
+        if st.button(
+            n_("Delete {n} run …", "Delete {n} runs …", len(rows)), icon=":material/delete:", key="delete-selected"
+        ):
             confirm_delete(store, [row.id for row in rows])
 
 
 def export(rows: Sequence[RunRow]) -> list[dict[str, Any]]:
     """The selected runs as data: what was asked for and what came out."""
     return [
-        {"id": row.id, "state": row.state, "spec": row.spec.model_dump(mode="json"), "result": row.result} for row in rows
+        {"id": row.id, "state": row.state, "spec": row.spec.model_dump(mode="json"), "result": row.result}
+        for row in rows
     ]
 
 
@@ -185,7 +201,13 @@ def _open(store: Store, row: RunRow) -> None:
 def confirm_delete(store: Store, run_ids: Sequence[str]) -> None:
     """Asks before runs and all their curves are removed."""
     n = len(run_ids)
-    st.markdown(n_("Delete **{n} run** with all its curves and results?", "Delete **{n} runs** with all their curves and results?", n))
+    st.markdown(
+        n_(
+            "Delete **{n} run** with all its curves and results?",
+            "Delete **{n} runs** with all their curves and results?",
+            n,
+        )
+    )
     st.caption(_("This cannot be undone."))
     with st.container(horizontal=True):
         if st.button(n_("Delete {n} run", "Delete {n} runs", n), type="primary", key="delete-confirmed"):

@@ -19,7 +19,9 @@ def action_row(store: Store, specs: Sequence[RunSpec], rows: Sequence[RunRow]) -
     """Run, and what can be wished of the experiment shown. `specs` is empty while the controls ask for the impossible."""
     can = wishes(rows)
     with st.container(horizontal=True, vertical_alignment="center", key="actions"):
-        if st.button(_("Run"), type="primary", icon=":material/play_arrow:", shortcut="Ctrl+Enter", key="run", disabled=not specs):
+        if st.button(
+            _("Run"), type="primary", icon=":material/play_arrow:", shortcut="Ctrl+Enter", key="run", disabled=not specs
+        ):
             start(store, specs)
         if rows:
             _wish_buttons(store, can)

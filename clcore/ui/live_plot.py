@@ -22,7 +22,9 @@ from clcore.ui.text import _
 
 STATIC = Path(__file__).parents[2] / "static"
 
-_HTML = '<div class="lab-figure"><div class="lab-plot"></div><div class="lab-plot-error" role="alert" hidden></div></div>'
+_HTML = (
+    '<div class="lab-figure"><div class="lab-plot"></div><div class="lab-plot-error" role="alert" hidden></div></div>'
+)
 _CSS = """
 .lab-figure { width: 100%; position: relative; }
 .lab-plot { width: 100%; }
@@ -179,7 +181,9 @@ def live_plot(
         "library": f"app/static/{_library_name()}",
         "alt": alt,
         "clicks": on_cell is not None,
-        "failure": _("The chart could not be drawn. Reload the page; if that does not help, the server may hide app/static."),
+        "failure": _(
+            "The chart could not be drawn. Reload the page; if that does not help, the server may hide app/static."
+        ),
     }
     result = _component(key=key, data=data, height="content", on_cell_change=on_cell or (lambda: None))
     return result.cell if on_cell is not None else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -17,6 +18,7 @@ from clcore.frames import COLUMNS, Config, Series, Spread
 from clcore.spec import RunSpec
 from clcore.store import RunRow, Store
 from clcore.ui import states
+from clcore.ui.controls import publish_link
 from clcore.ui.explanation import Story, explain, spoken
 from clcore.ui.frame import series_of, the_store
 from clcore.ui.live_plot import live_plot
@@ -69,6 +71,7 @@ def running_view(rows: Sequence[RunRow]) -> None:
         if [row.id for row in now] != ids or _signature(now) != seen:
             st.rerun()
         _draw(store, now)
+        publish_link()
 
     live()
 
@@ -94,15 +97,29 @@ def _draw(store: Store, rows: Sequence[RunRow]) -> None:
     with st.container(key="explanation"):
         _explanation(stories)
     with st.container(key="panels"):
-        for pair in _pairs(rows):
-            for column, row in zip(st.columns(2) if len(rows) > 1 else [st.container()], pair, strict=False):
+        for scenario in dict.fromkeys(row.scenario for row in rows):
+            group = [row for row in rows if row.scenario == scenario]
+            if len(group) < len(rows):
+                st.markdown(f"**{scenario_words(scenario)}**")
+            for column, row in panel_grid(group):
                 with column, st.container(border=True, key=f"panel-{row.id}"):
                     _panel(row, series[row.id], places.get(row.id))
     _details(rows, series)
 
 
-def _pairs(rows: Sequence[RunRow]) -> list[Sequence[RunRow]]:
-    return [rows[i : i + 2] for i in range(0, len(rows), 2)]
+def panel_grid(things: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """(where to draw, what): three abreast where that fills the row, else two; one alone takes the width."""
+    abreast = 3 if len(things) in (3, 5, 6) else min(len(things), 2)
+    for i in range(0, len(things), abreast):
+        yield from zip(st.columns(abreast), things[i : i + abreast], strict=False)
+
+
+def scenario_words(scenario: str) -> str:
+    return {
+        "task": _("Task scenario: told at test which task it is"),
+        "domain": _("Domain scenario: not told the task, the same outputs in every task"),
+        "class": _("Class scenario: not told the task, must choose among all classes"),
+    }[scenario]
 
 
 def _status(rows: Sequence[RunRow]) -> None:
@@ -209,7 +226,7 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
     config = shown_config(row, series)
     symbol = row.spec.method.swept_part.strength.symbol if row.spec.method.swept_part else ""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown(f"**{method_title(row.method)}** :gray[{_panel_note(row, config, symbol)}]", width="content")
+        st.markdown(f"**{method_title(row.method)}**", width="content")
         states.badge(row.state, _("place {n} in the queue").format(n=place) if place else _state_note(row))
     if row.state == "failed":
         _failure(row)
@@ -220,7 +237,8 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
             _("Setting shown"), series.configs, index=series.configs.index(config), key=f"setting-{row.id}",
             format_func=lambda c: config_words(c, symbol), label_visibility="collapsed",
         )  # fmt: skip
-    st.caption(_result_line(series, config))
+    note = config_words(config, symbol) if len(series.configs) == 1 else ""
+    st.caption(" · ".join(filter(None, [note, _result_line(series, config)])))
     tasks = series.tasks or [""] * (planned_tasks(row.spec) or 0)
     if not tasks:
         st.skeleton(height=PANEL_HEIGHT)
@@ -236,10 +254,6 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
             method=method_title(row.method), result=_result_line(series, config)
         ),
     )  # fmt: skip
-
-
-def _panel_note(row: RunRow, config: Config, symbol: str) -> str:
-    return " · ".join(filter(None, [row.scenario, config_words(config, symbol)]))
 
 
 def _state_note(row: RunRow) -> str:
@@ -264,15 +278,14 @@ def _result_line(series: Series, config: Config) -> str:
     """Average and forgetting over the tasks trained so far, with what stands behind them."""
     k, T = series.finished_tasks, len(series.tasks)
     if k < 1:
-        return _("No task has been finished yet.")
-    average = spoken(series.metric(config, "acc"))
-    forgotten = series.metric(config, "forgetting")
-    scope = _("after all {T} tasks").format(T=T) if k == T else _("after {k} of {T} tasks").format(k=k, T=T)
-    line = _("{scope}: average {average}").format(scope=scope, average=average)
+        return _("no task has been finished yet")
+    average, forgotten = series.metric(config, "acc"), series.metric(config, "forgetting")
+    parts = [] if k == T else [_("after {k} of {T} tasks").format(k=k, T=T)]
+    parts.append(_("average {value}").format(value=spoken(average, seeds=False)))
     if forgotten.mean is not None and k > 1:
         points = signed(forgotten.mean) + ("" if forgotten.half is None else f" ± {100 * forgotten.half:.1f}")
-        line += " · " + _("forgetting {points} points").format(points=points)
-    return line[:1].upper() + line[1:]
+        parts.append(_("forgetting {points}").format(points=points))
+    return " · ".join([*parts, n_("{n} seed", "{n} seeds", average.total)])
 
 
 # ---- matrix, metrics, sweep, tables ---------------------------------------------------------------------------------
@@ -283,21 +296,23 @@ def _details(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
     swept = [row for row in rows if len({c.strength for c in series[row.id].configs}) > 1]
     with st.container(border=True, key="details"):
         with st.container(horizontal=True, vertical_alignment="bottom"):
+            if st.session_state.get("closer") not in labels:
+                st.session_state["closer"] = rows[0].id
             chosen = st.segmented_control(
-                _("Look closer at"), list(labels), default=rows[0].id, required=True, key="closer", format_func=labels.get
+                _("Look closer at"), list(labels), required=True, key="closer", format_func=labels.get
             )  # fmt: skip
             kind = st.segmented_control(
                 _("Matrix"), ["accuracy", "forgetting"], default="accuracy", required=True, key="matrix",
-                bind="query-params", format_func={"accuracy": _("A · accuracy"), "forgetting": _("F · forgetting")}.get,
+                format_func={"accuracy": _("A · accuracy"), "forgetting": _("F · forgetting")}.get,
             )  # fmt: skip
             with st.popover(_("View"), icon=":material/visibility:"):
-                row0 = st.toggle(_("Untrained network (row 0)"), key="row0", bind="query-params")
-                future = st.toggle(_("Future tasks (forward transfer)"), key="future", bind="query-params")
+                row0 = st.toggle(_("Untrained network (row 0)"), key="row0")
+                future = st.toggle(_("Future tasks (forward transfer)"), key="future")
                 st.segmented_control(_("Horizontal axis"), ["tasks", "epochs"], default="tasks", required=True, key="axis",
-                                     bind="query-params", format_func={"tasks": _("tasks"), "epochs": _("epochs")}.get)  # fmt: skip
+                                     format_func={"tasks": _("tasks"), "epochs": _("epochs")}.get)  # fmt: skip
         row = next((r for r in rows if r.id == chosen), rows[0])
         one, config = series[row.id], shown_config(row, series[row.id])
-        left, right = st.columns([3, 2], gap="medium")
+        left, right = st.columns([6, 5], gap="medium")
         with left:
             _matrix(row, one, config, kind, row0, future)
         with right:
@@ -321,7 +336,9 @@ def _matrix(row: RunRow, series: Series, config: Config, kind: str, row0: bool, 
         return
     running = series.finished_tasks + 1 if row.live and series.started else None
     live_plot(
-        matrix_figure(series.matrix(config, kind), tasks, kind=kind, row0=row0, future=future, running=running, revision=row.id),
+        matrix_figure(
+            series.matrix(config, kind), tasks, kind=kind, row0=row0, future=future, running=running, revision=row.id
+        ),
         key="matrix-figure",
         alt=_("Matrix of {method}: rows are the moments after each task, columns the tasks. {result}").format(
             method=method_title(row.method), result=_result_line(series, config)
@@ -414,14 +431,14 @@ def preview(specs: Sequence[RunSpec]) -> None:
         st.markdown(f":gray-badge[:material/radio_button_unchecked: {_('nothing has run yet')}] **{headline(specs)}**")
     empty = pd.DataFrame([], columns=["position", "task", *COLUMNS])
     with st.container(key="panels"):
-        for pair in (specs[i : i + 2] for i in range(0, min(len(specs), 4), 2)):
-            for column, spec in zip(st.columns(2) if len(specs) > 1 else [st.container()], pair, strict=False):
-                with column, st.container(border=True):
-                    st.markdown(f"**{method_title(spec.method.name)}** :gray[{spec.scenario}]")
-                    st.caption(" ".join(_(card.summary) for card in spec.method.cards))
-                    live_plot(
-                        per_task_figure(empty, empty, [""] * (planned_tasks(spec) or 5), epochs=spec.epochs, height=PANEL_HEIGHT),
-                        key=f"preview-{spec.method.name}-{spec.scenario}",
-                        alt=_("Empty axes: accuracy per task will be drawn here."),
-                    )
-
+        for column, spec in panel_grid([s for s in specs if s.scenario == specs[0].scenario]):
+            with column, st.container(border=True):
+                st.markdown(f"**{method_title(spec.method.name)}**")
+                st.caption(" ".join(_(card.summary) for card in spec.method.cards))
+                live_plot(
+                    per_task_figure(
+                        empty, empty, [""] * (planned_tasks(spec) or 5), epochs=spec.epochs, height=PANEL_HEIGHT
+                    ),
+                    key=f"preview-{spec.method.name}",
+                    alt=_("Empty axes: accuracy per task will be drawn here."),
+                )

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from clcore.errors import RequestError
-from clcore.ui.controls import experiment_form
+from clcore.ui.controls import experiment_form, publish_link
 from clcore.ui.frame import designed_errors, the_store, wake_runner
 from clcore.ui.lab import action_row
 from clcore.ui.running import preview, running_view, shown_experiment
@@ -17,7 +17,7 @@ with st.sidebar, designed_errors():
     except RequestError as error:
         refused = str(error)
 
-with designed_errors():
+with st.container(key="page"), designed_errors():
     store = the_store()
     rows = shown_experiment(store)
     action_row(store, specs, rows)
@@ -31,3 +31,4 @@ with designed_errors():
         st.info(_("Press **Run** to train these methods. They start within seconds and learn in front of your eyes."),
                 icon=":material/play_circle:")  # fmt: skip
         preview(specs)
+    publish_link()

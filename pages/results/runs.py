@@ -6,8 +6,8 @@ from clcore.ui.frame import designed_errors, the_store
 from clcore.ui.history import filters, history_table, run_actions
 from clcore.ui.text import _
 
-st.subheader(_("Runs"), anchor=False)
-with designed_errors():
+with st.container(key="page"), designed_errors():
+    st.subheader(_("Runs"), anchor=False)
     store = the_store()
     chosen = filters(store)
     selected = history_table(store, chosen)

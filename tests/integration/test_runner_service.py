@@ -39,6 +39,12 @@ def test_a_warm_worker_answers_at_once(lab):
     assert lab.wait(run_id).state == "finished"
 
 
+def test_a_run_may_be_given_to_a_spare_that_is_not_ready(lab):
+    ids = lab.add(2)
+    lab.start(spare=True)
+    assert [lab.wait(run_id).state for run_id in ids] == ["finished"] * 2
+
+
 def test_slots_limit_what_runs_at_a_time_and_people_take_turns(lab):
     lab.behave("slow")
     ada = lab.add(3, owner="Ada")
@@ -323,6 +329,25 @@ def test_devices_and_their_slots(monkeypatch):
     assert set(device_slots(3).values()) == {3}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert not [name for name in device_slots() if name.startswith("cuda")]
+
+
+@pytest.mark.parametrize(
+    ("listing", "names"),
+    [
+        (
+            "GPU 0: NVIDIA H200 (UUID: GPU-1)\n  MIG 1g.18gb Device 0: (UUID: MIG-2)\nGPU 1: NVIDIA L4 (UUID: GPU-3)",
+            "01",
+        ),
+        ("NVIDIA-SMI has failed because it could not communicate with the driver.", ""),
+    ],
+)
+def test_gpus_are_counted_without_torch(monkeypatch, tmp_path, listing, names):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\ncat <<'END'\n{listing}\nEND\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [name for name in device_slots() if name.startswith("cuda")] == [f"cuda:{name}" for name in names]
 
 
 @pytest.mark.parametrize(

@@ -263,13 +263,17 @@ def test_a_task_does_not_depend_on_how_many_follow(benchmark, options):
 
 
 def test_validation_examples_do_not_depend_on_tasks_order_or_scenario():
+    def held_out(scenario, seed=2, **options):
+        stream = build(SplitDigits, scenario, **options).stream([seed])
+        return sorted(torch.cat([ids_of(task.validation) for task in stream.tasks]).tolist())
+
     held = [
-        sorted(torch.cat([ids_of(task.validation) for task in build(SplitDigits, s, tasks=t, order=o).stream([2]).tasks]).tolist())
-        for s, t, o in (("class", 5, "natural"), ("domain", 2, "seeded"), ("task", 10, "natural"))
-    ]  # fmt: skip
+        held_out("class", tasks=5, order="natural"),
+        held_out("domain", tasks=2, order="seeded"),
+        held_out("task", tasks=10, order="natural"),
+    ]
     assert held[0] == held[1] == held[2]
-    other = build(SplitDigits).stream([3])
-    assert sorted(torch.cat([ids_of(task.validation) for task in other.tasks]).tolist()) != held[0]
+    assert held_out("class", seed=3) != held[0]
 
 
 @pytest.mark.parametrize("options", ({}, {"train_per_task": 40}, {"stream_seed": 11}))

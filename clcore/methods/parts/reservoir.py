@@ -34,8 +34,9 @@ class Reservoir(Stateful):
         shape = (len(budgets), capacity)
         self.budgets = budgets.to("cpu", torch.long)
         self.keys = torch.full(shape, -1.0, dtype=torch.float64)
+        # An empty slot names some example of the first task: it enters replay batches with weight 0, so it must be one.
         self.tasks = torch.zeros(shape, dtype=torch.long)
-        self.ids = torch.zeros(shape, dtype=torch.long)
+        self.ids = stream.tasks[0].train.indices[:, :1].cpu().repeat(1, capacity)
         self.restored()
 
     def restored(self) -> None:

@@ -1,0 +1,178 @@
+"""An experiment as a link and back: the defaults of every control, and the URL parameters that differ from them.
+
+A control's key is its name in the URL. Its default comes from the chosen question, or from the benchmark's card; a value equal to
+the default stays out of the link.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from clcore.catalogue import MethodCard, catalogue
+from clcore.errors import LabError, RequestError
+from clcore.knobs import Knob
+from clcore.spec import RunSpec
+from clcore.ui.presets import presets
+from clcore.ui.text import _
+from clcore.ui.url import Query, read, written
+
+MEMORIES = (0, 10, 20, 50, 100, 200, 500, 1000)
+CHOICES = {"optimizer": ["sgd", "adam"], "active": ["seen", "all", "current"], "optimizer-state": ["reset", "keep"]}
+RANGES: dict[str, tuple[float, float]] = {
+    "seeds": (1, 20), "epochs": (1, 10_000), "batch": (1, 65_536), "lr": (1e-6, 100.0), "momentum": (0.0, 0.999),
+    "decay": (0.0, 10.0),
+}  # fmt: skip
+VIEW = {"matrix": "accuracy", "axis": "tasks", "row0": False, "future": False}
+VIEW_CHOICES = {"matrix": ["accuracy", "forgetting"], "axis": ["tasks", "epochs"]}
+
+
+def defaults(question: str, benchmark: str | None = None, scenarios: Sequence[str] = ()) -> dict[str, Any]:
+    """The value of every control for a question; with another benchmark or scenario, what suits that one."""
+    chosen = presets()[question].values
+    name = benchmark or chosen["benchmark"]
+    if name != chosen["benchmark"]:
+        chosen = {k: v for k, v in chosen.items() if k in ("method", "seeds", "memory")}
+    card = catalogue().benchmark(name)
+    values: dict[str, Any] = {
+        "benchmark": name, "scenario": [card.default_scenario], "memory": [200], "seeds": 5,
+        "epochs": card.training.epochs, "batch": card.training.batch_size, "optimizer": card.training.optimizer,
+        "lr": card.training.lr, "momentum": 0.0, "decay": 0.0, "hidden": joined(card.training.hidden),
+        "active": "seen", "optimizer-state": "reset",
+    }  # fmt: skip
+    values |= {f"option.{knob.name}": knob.default for knob in card.knobs}
+    scenario = (list(scenarios) or chosen.get("scenario") or values["scenario"])[0]
+    for method in catalogue().methods:
+        values |= {f"{method.name}.{knob.name}": knob.default for knob in method.knobs}
+        if method.strength:
+            found = method.recommended_strength(name, scenario)
+            values[f"{method.name}.strength"] = found.strength if found else float(method.strength.default)
+            values[f"{method.name}.sweep"] = False
+            values[f"{method.name}.strengths"] = [float(s) for s in method.sweep]
+    return values | chosen
+
+
+def values_of(query: Query) -> dict[str, Any]:
+    """Every control's value under a query; what cannot be used is replaced by its default, and said."""
+    problems: list[str] = []
+
+    def take(key: str, default: Any, allowed: Sequence[Any] | None = None) -> Any:
+        if key not in query:
+            return default
+        try:
+            return read(query[key], default, None if allowed is None else list(allowed))
+        except RequestError as error:
+            problems.append(f"`{key}`: {error}")
+            return default
+
+    question = take("question", next(iter(presets())), list(presets()))
+    benchmark = take("benchmark", defaults(question)["benchmark"], [b.name for b in catalogue().benchmarks])
+    card = catalogue().benchmark(benchmark)
+    scenario = take("scenario", defaults(question, benchmark)["scenario"], card.scenarios)
+    values = defaults(question, benchmark, scenario)
+    knobs = _knobs(benchmark)
+    for key, default in values.items():
+        if key in knobs and key in query:
+            try:
+                values[key] = knobs[key][0].check(query[key][-1], knobs[key][1])
+            except LabError as error:
+                problems.append(str(error).rstrip("."))
+        elif key == "method":
+            values[key] = take(key, default, [m.name for m in catalogue().methods])
+        else:
+            values[key] = take(key, default, CHOICES.get(key))
+        if key in RANGES and not RANGES[key][0] <= values[key] <= RANGES[key][1]:
+            low, high = RANGES[key]
+            problems.append(_("`{key}` = {value:g} is not from {low:g} to {high:g}").format(
+                key=key, value=values[key], low=low, high=high))  # fmt: skip
+            values[key] = default
+    view = {key: take(key, default, VIEW_CHOICES.get(key)) for key, default in VIEW.items()}
+    known = {"question", "x", *values, *VIEW}
+    problems += [
+        _("`{key}` is unknown").format(key=key) for key in query if key not in known and not key.startswith("embed")
+    ]
+    if problems:
+        st.warning(
+            _("Some of this link could not be used; the defaults stand in.") + " " + "; ".join(problems) + ".",
+            icon=":material/link_off:",
+        )
+    return values | view | {"question": question, "benchmark": benchmark, "scenario": scenario}
+
+
+def params_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The URL parameters of the controls' values: those that differ from their defaults (None for the others)."""
+    first = next(iter(presets()))
+    question, benchmark, scenario = state["question"], state["benchmark"], state["scenario"]
+    base = defaults(question, benchmark, scenario) | {
+        "benchmark": defaults(question)["benchmark"],
+        "scenario": defaults(question, benchmark)["scenario"],
+    }
+    parts = {"option", *state["method"]}
+    relevant = (key for key in base if "." not in key or key.split(".", 1)[0] in parts)
+    params = {"question": question if question != first else None}
+    for key in relevant:
+        value = state.get(key, base[key])
+        params[key] = None if _same(value, base[key]) else _worth(value)
+    for key, default in VIEW.items():
+        value = state.get(key, default)
+        params[key] = None if value is None or value == default else value
+    return params
+
+
+def link_of(runs: Sequence[RunSpec]) -> dict[str, list[str]]:
+    """The URL parameters that make the controls ask for these runs."""
+    first = runs[0]
+    state: dict[str, Any] = {
+        "question": next(iter(presets())),
+        "benchmark": first.benchmark,
+        "scenario": list(dict.fromkeys(run.scenario for run in runs)),
+        "method": list(dict.fromkeys(part for run in runs for part in run.method.parts)),
+        "memory": list(first.grid.memories),
+        "seeds": len(first.grid.seeds),
+        "epochs": first.epochs, "batch": first.batch_size, "optimizer": first.optimizer.name, "lr": first.optimizer.lr,
+        "momentum": first.optimizer.momentum, "decay": first.optimizer.weight_decay, "hidden": joined(first.network.hidden),
+        "active": first.active_classes, "optimizer-state": first.optimizer_state,
+    }  # fmt: skip
+    state |= {f"option.{k}": v for k, v in first.options.items()}
+    for run in runs:
+        state |= run.method.settings
+        if run.method.strengths:
+            name = run.method.swept_part.name
+            state |= {f"{name}.sweep": True, f"{name}.strengths": list(run.method.strengths)}
+    return {key: written(value) for key, value in params_of(state).items() if value is not None}
+
+
+def strength_grid(card: MethodCard, *more: float) -> list[float]:
+    """0, then 1 and 3 of every decade around the sweep, with the sweep, the default, every recommendation and `more`."""
+    marked = {float(s) for s in card.sweep} | {float(card.strength.default)} | {r.strength for r in card.recommended}
+    positive = [s for s in marked if s > 0]
+    low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
+    decades = {m * 10.0**e for e in range(low - 1, high + 2) for m in (1.0, 3.0)}
+    rounded = {float(f"{s:.6g}") for s in decades | marked} | {float(s) for s in more}
+    return sorted(s for s in rounded | {0.0} if card.strength.maximum is None or s <= card.strength.maximum)
+
+
+def joined(widths: Sequence[int]) -> str:
+    return ",".join(str(w) for w in widths)
+
+
+def _knobs(benchmark: str) -> dict[str, tuple[Knob, str]]:
+    """The declared settings among the controls, with their owners; a strength is one of them."""
+    found = {f"option.{knob.name}": (knob, benchmark) for knob in catalogue().benchmark(benchmark).knobs}
+    for method in catalogue().methods:
+        found |= {f"{method.name}.{knob.name}": (knob, method.name) for knob in method.knobs}
+    return found
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, list | tuple):
+        return sorted(written(a)) == sorted(written(b))
+    return a == b
+
+
+def _worth(value: Any) -> Any:
+    """A value that differs from its default, also when it is None."""
+    return "none" if value is None else value

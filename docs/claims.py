@@ -1,0 +1,141 @@
+"""Published figures beside ours, under the protocol for claims.
+
+    python docs/claims.py docs/studies/split_mnist_hsu.py
+
+A study is a Python file with `TITLE`, `NOTE`, `CONDITIONS` (keyword arguments of RunSpec) and `CLAIMS`. For each claim the strength is
+chosen from its grid on final validation accuracy with seeds 100–102, then reported on seeds 0–9 on test data. A result agrees
+with a published figure when the difference is at most 1.5 points or twice the combined standard error, whichever is larger.
+Everything is kept beside the study as JSON (a finished claim is not trained again), and the table in docs/results.md is
+rewritten from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import runpy
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+from clcore.settings import settings
+from clcore.spec import Grid, MethodChoice, RunSpec, make
+from clcore.training import train
+
+CHOOSING = (100, 101, 102)
+REPORTING = tuple(range(10))
+RESULTS = Path(__file__).with_name("results.md")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published figure (percent; `std` over `n` runs, None where the source gives none) and how we try to meet it."""
+
+    method: str
+    scenario: str
+    published: float
+    std: float | None
+    n: int
+    grid: tuple[float, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = REPORTING
+    cause: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.method}/{self.scenario}"
+
+
+def measure(claim: Claim, conditions: dict[str, Any]) -> dict[str, Any]:
+    """Chooses the strength, then trains the reported seeds."""
+    started = time.perf_counter()
+    chosen, searched = None, {}
+    if claim.grid:
+        result = _train(claim, conditions, CHOOSING, claim.grid)
+        for strength in claim.grid:
+            matrices = [r["validation_matrix"] for r in result["replicas"] if r["strength"] == strength]
+            finals = [None if any(v is None for v in m[-1]) else 100 * fmean(m[-1]) for m in matrices]
+            searched[f"{strength:g}"] = None if None in finals else fmean(finals)
+        chosen = max((s for s in claim.grid if searched[f"{s:g}"] is not None), key=lambda s: searched[f"{s:g}"])
+    result = _train(claim, conditions, claim.seeds, () if chosen is None else (chosen,))
+    return {
+        "acc": [None if r["acc"] is None else 100 * r["acc"] for r in result["replicas"]],
+        "forgetting": [None if r["forgetting"] is None else 100 * r["forgetting"] for r in result["replicas"]],
+        "strength": chosen, "validation": searched, "seeds": list(claim.seeds),
+        "cpu_seconds": result["train_cpu_seconds"], "wall_seconds": time.perf_counter() - started,
+    }  # fmt: skip
+
+
+def _train(claim: Claim, conditions: dict[str, Any], seeds, strengths) -> dict[str, Any]:
+    method = make(MethodChoice, name=claim.method, settings=claim.settings, strengths=tuple(strengths))
+    given = {**conditions, **claim.conditions, "scenario": claim.scenario, "method": method, "live_points": 0}
+    return train(make(RunSpec, **given, grid=Grid(seeds=tuple(seeds))), data_dir=settings().data_dir)
+
+
+def verdict(claim: Claim, accs: list[float | None]) -> tuple[str, bool]:
+    """Our figure ± sample standard deviation, and whether it agrees."""
+    if any(a is None for a in accs):
+        return f"{sum(a is None for a in accs)} of {len(accs)} diverged", False
+    mean, std = fmean(accs), stdev(accs)
+    combined = math.sqrt(std**2 / len(accs) + (claim.std or 0) ** 2 / claim.n)
+    return f"{mean:.1f} ± {std:.1f}", abs(mean - claim.published) <= max(1.5, 2 * combined)
+
+
+def table(study: dict[str, Any], results: dict[str, Any]) -> str:
+    """The study's markdown table."""
+    lines = [
+        "| scenario | method | published | ours (n) | difference | agrees | strength, chosen from |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for claim in study["CLAIMS"]:
+        found = results.get(claim.key)
+        if found is None:
+            continue
+        ours, agrees = verdict(claim, found["acc"])
+        published = f"{claim.published:.1f}" + ("" if claim.std is None else f" ± {claim.std:.1f}")
+        difference = "" if None in found["acc"] else f"{fmean(found['acc']) - claim.published:+.1f}"
+        grid = "–" if found["strength"] is None else f"{found['strength']:g} from {', '.join(f'{g:g}' for g in claim.grid)}"
+        word = "yes" if agrees else f"**no**: {claim.cause or 'cause not found'}"
+        n = len(found["acc"])
+        lines.append(f"| {claim.scenario} | {claim.method} | {published} | {ours} ({n}) | {difference} | {word} | {grid} |")
+    return "\n".join(lines)
+
+
+def rewrite(name: str, text: str) -> None:
+    """Puts a table between its markers in docs/results.md."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    page = RESULTS.read_text(encoding="utf-8")
+    before, _, rest = page.partition(start)
+    _, _, after = rest.partition(end)
+    RESULTS.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--only", help="a claim's key, such as ewc/task")
+    parser.add_argument("--table", action="store_true", help="rewrite the table without training")
+    options = parser.parse_args()
+    study = runpy.run_path(str(options.study), init_globals={"Claim": Claim})
+    store = options.study.with_suffix(".json")
+    results = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+    for claim in study["CLAIMS"]:
+        if options.table or claim.key in results or options.only not in (None, claim.key):
+            continue
+        results[claim.key] = measure(claim, study["CONDITIONS"])
+        print(claim.key, verdict(claim, results[claim.key]["acc"]), results[claim.key]["strength"], flush=True)
+        store.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if RESULTS.exists():
+        rewrite(options.study.stem, table(study, results))
+
+
+if __name__ == "__main__":
+    main()

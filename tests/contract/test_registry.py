@@ -1,0 +1,70 @@
+"""Every registered method, benchmark and network keeps the promises that forms, cards and the engine rely on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from clcore import catalogue, registry
+from clcore.spec import MethodChoice, check_method
+from tests.training_cases import digits_run, result_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+METHODS = list(registry.methods())
+
+
+def test_the_catalogue_is_current():
+    written = json.loads(catalogue.PATH.read_text(encoding="utf-8"))
+    assert written == json.loads(registry.describe().model_dump_json()), "run: python -m clcore catalogue"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_methods_declarations_are_complete(name):
+    card = catalogue.catalogue().method(name)
+    assert card.title and card.summary.endswith(".") and card.formula and card.stores
+    assert len([k for k in card.knobs if k.axis]) <= 1
+    for knob in card.knobs:
+        assert knob.help and knob.check(knob.default, name) == knob.default
+    if card.strength:
+        assert card.strength.symbol and card.sweep and sorted(card.sweep) == list(card.sweep)
+        for value in card.sweep:
+            card.strength.check(value, name)
+    for scenario in card.scenarios:
+        check_method(MethodChoice(name=name), scenario)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+def test_a_method_learns_real_digits_in_each_of_its_scenarios(name, scenario):
+    card = catalogue.catalogue().method(name)
+    if scenario not in card.scenarios:
+        with pytest.raises(Exception, match=f"does not work in the {scenario} scenario"):
+            digits_run(name, scenario=scenario, benchmark="split-digits")
+        return
+    run = digits_run(name, scenario=scenario, benchmark="split-digits", seeds=(0, 1), epochs=3, hidden=(50,))
+    result = result_of(run)
+    for replica in result["replicas"]:
+        matrix = replica["accuracy_matrix"]
+        assert replica["status"] == "finished" and len(matrix) == 6
+        assert min(matrix[i + 1][i] for i in range(5)) > 0.6
+        assert replica["footprint"]["parameters"] > 0 and len(replica["footprint_per_task"]) == 5
+
+
+@pytest.mark.parametrize("name", list(registry.benchmarks()))
+def test_a_benchmarks_declarations_are_complete(name):
+    card = catalogue.catalogue().benchmark(name)
+    assert card.title and card.summary.endswith(".") and card.default_scenario in card.scenarios
+    assert card.offline == (not card.downloads)
+    for knob in card.knobs:
+        assert knob.help and knob.check(knob.default, name) == knob.default
+
+
+def test_a_broken_file_fails_loudly(tmp_path, monkeypatch):
+    package = tmp_path / "brokenpkg"
+    package.mkdir()
+    (package / "__init__.py").write_text("SUPPORT = ()\n")
+    (package / "empty.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ImportError, match="exactly one Method"):
+        registry._discover("brokenpkg", registry.Method)

@@ -1,0 +1,228 @@
+"""Training a run: matrices, null cells, events, checkpoints, divergence, composition."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from clcore.control import Control
+from clcore.errors import Cancelled, RequestError, TooLarge, TrainingError
+from clcore.events import Diverged, Evaluated, PhaseStarted, Progress, Resumed, RunFinished, RunStarted, TaskFinished
+from clcore.methods.base import Method
+from clcore.methods.composition import seam_owners
+from tests.training_cases import digits_run, identical, learner_for, result_of, trained, weights_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def split_run(method="finetune", scenario="class", **more):
+    return digits_run(method, benchmark="split-digits", scenario=scenario, epochs=2, **more)
+
+
+def matrix(result, k=0, which="accuracy_matrix"):
+    return result["replicas"][k][which]
+
+
+def test_the_class_scenario_has_no_row_zero_and_zeros_for_unseen_tasks():
+    result = result_of(split_run())
+    R = matrix(result)
+    assert R[0] == [None] * 5
+    for i in range(1, 6):
+        assert all(0 <= v <= 1 for v in R[i]) and R[i][i - 1] > 0.5 and R[i][i:] == [0.0] * (5 - i)
+    replica = result["replicas"][0]
+    assert replica["fwt"] is None and replica["learning_accuracy"] is None
+    assert replica["acc"] == pytest.approx(sum(R[5]) / 5)
+
+
+@pytest.mark.parametrize("scenario, chance", [("task", 0.5), ("domain", 0.5)])
+def test_the_other_scenarios_evaluate_the_untrained_network_and_unseen_tasks(scenario, chance):
+    events = []
+    result = result_of(split_run(scenario=scenario, seeds=range(3)), report=events.append)
+    for k in range(3):
+        assert all(v is not None for row in matrix(result, k) for v in row)
+        assert result["replicas"][k]["fwt"] is not None
+    assert events[0].chance[0] == [chance] * 5
+
+
+def test_single_has_no_network_for_tasks_it_has_not_learned():
+    R = matrix(result_of(split_run("single", scenario="task")))
+    assert R[0] == [None] * 5 and R[2][2:] == [None] * 3
+    for i in range(2, 6):  # what was learned does not change
+        assert R[i][: i - 1] == R[i - 1][: i - 1]
+
+
+def test_joint_on_one_task_is_fine_tuning_on_one_task():
+    one = dict(benchmark="permuted-digits", tasks=1)
+    assert matrix(result_of(digits_run("joint", **one))) == matrix(result_of(digits_run("finetune", **one)))
+
+
+def test_joint_goes_through_the_union():
+    run = split_run("joint", seeds=(0, 1), options={"order": "seeded"})
+    result = result_of(run)
+    lengths = torch.stack([t.train.lengths for t in learner_for(run).stream.tasks])
+    assert result["train_samples"] == 2 * int(lengths.cumsum(0).sum())
+    assert result["replicas"][0]["acc"] > 0.85
+    bytes_per_example = 64 + 8
+    assert result["replicas"][1]["footprint"]["memory_samples"] == int(lengths[:, 1].sum()) * bytes_per_example
+
+
+def test_replayed_examples_are_counted_apart():
+    run = digits_run("er", memories=(0, 5, 100), tasks=2, options={"train_per_task": 64})
+    result = result_of(run)
+    assert result["train_samples"] == 3 * 2 * 64
+    assert result["replayed_samples"] == 4 * 5 + 4 * 16  # four steps in the second task; never more than the memory holds
+
+
+def test_events_tell_the_whole_story():
+    events = []
+    result = result_of(digits_run("ewc", seeds=(0, 1), settings={"ewc.penalty_step": "explicit"}), report=events.append)
+    kinds = [type(e) for e in events]
+    assert kinds[0] is RunStarted and kinds[-1] is RunFinished and kinds.count(TaskFinished) == 4
+    assert kinds.count(PhaseStarted) == 3
+    assert [e.test for e in events if isinstance(e, TaskFinished)] == [
+        [matrix(result, k)[i] for k in range(2)] for i in range(4)
+    ]
+    live = [e for e in events if isinstance(e, Evaluated)]
+    assert len(live) == 9 and live[-1].position == 3.0
+    assert all((a is None) == (j >= e.task) for e in live for row in e.accuracy for j, a in enumerate(row))
+    assert {"task", "penalty"} == set([e for e in events if isinstance(e, Progress)][-1].losses)
+    assert events[-1].result == result
+
+
+def test_live_evaluation_does_not_change_a_single_number():
+    quiet, watched = (matrix(result_of(digits_run("er", live_points=n))) for n in (0, 30))
+    assert quiet == watched
+
+
+def test_groups_do_not_change_results(monkeypatch):
+    run = digits_run("er", seeds=range(3), memories=(0, 50))
+    together = result_of(run)["replicas"]
+    monkeypatch.setattr("clcore.capacity._largest_group", lambda *_: 2)
+    assert result_of(run)["replicas"] == together
+
+
+class StopAfter(Control):
+    """Cancels after so many gradient steps."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def at_step(self):
+        self.left -= 1
+        if self.left == 0:
+            self.want("cancel")
+        super().at_step()
+
+
+@pytest.mark.parametrize("method", ["finetune", "ewc", "l2", "er", "joint", "single", "er+ewc"])
+@pytest.mark.parametrize("more", [{}, {"optimizer": "adam", "optimizer_state": "keep"}], ids=["reset", "keep"])
+def test_interrupted_and_resumed_equals_never_interrupted(method, more, tmp_path):
+    if method in ("er", "er+ewc"):
+        more = {**more, "settings": {"er.memory_update": "online"}}
+    run = split_run(method, scenario="task", seeds=(0, 1), options={"order": "seeded"}, **more)
+    whole = result_of(run)
+    checkpoint = tmp_path / "run.pt"
+    steps_per_task = 2 * 9
+    with pytest.raises(Cancelled) as stop:
+        result_of(run, checkpoint=checkpoint, control=StopAfter(steps_per_task * 4), report=lambda e: 7)
+    partial = stop.value.result
+    assert partial["status"] == "cancelled" and matrix(partial)[-1] == [None] * 5 and partial["replicas"][0]["acc"] is None
+    events = []
+    resumed = result_of(run, checkpoint=checkpoint, report=events.append)
+    assert isinstance(events[0], Resumed) and events[0].from_seq == 7 and events[0].task >= 1
+    assert [r["accuracy_matrix"] for r in resumed["replicas"]] == [r["accuracy_matrix"] for r in whole["replicas"]]
+    assert [r["validation_matrix"] for r in resumed["replicas"]] == [r["validation_matrix"] for r in whole["replicas"]]
+    assert resumed["replayed_samples"] == whole["replayed_samples"] and resumed["train_samples"] == whole["train_samples"]
+    assert not checkpoint.exists()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    checkpoint = tmp_path / "run.pt"
+    with pytest.raises(Cancelled):
+        result_of(digits_run("finetune", seeds=(0,)), checkpoint=checkpoint, control=StopAfter(100))
+    with pytest.raises(TrainingError, match="another run"):
+        result_of(digits_run("finetune", seeds=(1,)), checkpoint=checkpoint)
+    checkpoint.write_bytes(b"nonsense")
+    with pytest.raises(TrainingError, match="cannot be used"):
+        result_of(digits_run("finetune", seeds=(0,)), checkpoint=checkpoint)
+
+
+def test_divergence_is_reported_with_its_term_and_leaves_nulls():
+    events = []
+    run = digits_run("ewc", strengths=(1, 1e8), settings={"ewc.penalty_step": "explicit"})
+    result = result_of(run, report=events.append)
+    (lost,) = [e for e in events if isinstance(e, Diverged)]
+    assert (lost.replica, lost.task, lost.term) == (1, 2, "penalty") and lost.step >= 1
+    calm, gone = result["replicas"]
+    assert (calm["status"], gone["status"]) == ("finished", "diverged") and result["status"] == "finished"
+    assert gone["accuracy_matrix"][1][0] > 0.5 and gone["accuracy_matrix"][2] == [None] * 3 and gone["acc"] is None
+    assert calm["acc"] is not None
+
+
+def test_a_learning_rate_that_is_too_large_diverges_in_the_task_term():
+    events = []
+    result = result_of(digits_run("finetune", lr=99.0, seeds=(0, 1)), report=events.append)
+    lost = [e for e in events if isinstance(e, Diverged)]
+    assert lost and {e.term for e in lost} == {"task"}
+    assert {r["status"] for r in result["replicas"]} == {"diverged"}
+
+
+def test_other_heads_stand_still_under_decay_and_kept_moments():
+    for more in ({"weight_decay": 0.1, "momentum": 0.9, "lr": 0.02}, {"optimizer": "adam", "optimizer_state": "keep"}):
+        run = split_run("finetune", scenario="task", **more)
+        learner = learner_for(run)
+        head = learner.classifier.network.head
+        for task in learner.stream.tasks[:3]:
+            before = head.weight.detach().clone()
+            learner.learn(task)
+            own = learner.stream.groups[task.index]
+            assert torch.equal(head.weight[:, :, ~own], before[:, :, ~own])
+            assert not torch.equal(head.weight[:, :, own], before[:, :, own])
+
+
+def test_a_composition_does_what_its_parts_do():
+    replay = trained(digits_run("er", settings={}))
+    both = trained(digits_run("er+ewc", strengths=(0,)))
+    assert identical(weights_of(replay, 0), weights_of(both, 0))
+    strong = digits_run("er+ewc", strengths=(100,), settings={"ewc.penalty_step": "explicit"})
+    events = []
+    result = result_of(strong, report=events.append)
+    assert "ewc.penalty" in [e for e in events if isinstance(e, Progress)][-1].losses
+    assert {"memory_samples", "importance", "anchors"} <= set(result["replicas"][0]["footprint"])
+
+
+def test_two_owners_of_one_seam_are_refused():
+    class A(Method):
+        def predict(self, x, task): ...
+
+    class B(Method):
+        def predict(self, x, task): ...
+
+    with pytest.raises(RequestError, match="a and b both decide `predict`"):
+        seam_owners([A, B], ["a", "b"])
+
+
+def test_footprints_count_what_is_kept():
+    parameters = 4 * (65 * 32 + 33 * 32 + 33 * 10)
+    result = result_of(digits_run("ewc"))
+    assert result["replicas"][0]["footprint_per_task"][0] == {
+        "parameters": parameters, "importance": parameters, "anchors": parameters,
+    }  # fmt: skip
+    result = result_of(digits_run("er", memories=(0, 20)))
+    assert [r["footprint"]["memory_samples"] for r in result["replicas"]] == [0, 20 * (64 + 8)]
+    result = result_of(digits_run("single"))
+    assert result["replicas"][0]["footprint"]["old_networks"] == 2 * parameters
+
+
+def test_a_request_that_cannot_fit_is_refused_before_it_starts():
+    run = digits_run("finetune", seeds=range(400), hidden=(60000, 60000))
+    with pytest.raises(TooLarge, match="GiB are free"):
+        result_of(run)
+
+
+def test_validation_is_measured_beside_the_test_data():
+    result = result_of(digits_run("finetune"))
+    validation = matrix(result, which="validation_matrix")
+    assert len(validation) == 4 and validation[3][2] > 0.7 and validation != matrix(result)
+    assert matrix(result_of(digits_run("finetune", options={"validation": 0.0})), which="validation_matrix") is None
