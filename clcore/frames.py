@@ -189,7 +189,8 @@ class Series:
             members = self.members(config)
             complete = [self.replica_matrix(i) for i in members]
         if kind == "forgetting":
-            complete = [metrics.forgetting_matrix(R) for R in complete]
+            columns = range(len(self.tasks))
+            complete = [[[metrics.forgotten(R, k, j) for j in columns] for k in range(len(R))] for R in complete]
         rows = []
         for k in range(len(complete[0]) if complete else 0):
             for j in range(len(self.tasks)):

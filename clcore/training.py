@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -204,9 +205,10 @@ class _Session:
                 raise TrainingError("it belongs to another run or another version of the program")
             for learner, saved in zip(self.learners, state["learners"], strict=True):
                 learner.load_state_dict(saved)
-        except (LabError, OSError, RuntimeError, KeyError, ValueError) as error:
+        except (LabError, OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
             raise TrainingError(
-                f"The checkpoint {self.checkpoint.name} cannot be used ({error}); delete it and start the run again."
+                f"The checkpoint {self.checkpoint.name} cannot be used ({str(error).splitlines()[0]}); "
+                "delete it and start the run again."
             ) from error
         self.test, self.validation, self.footprints = state["test"], state["validation"], state["footprints"]
         self.report(Resumed(from_seq=state["seq"], task=state["tasks"]))

@@ -89,6 +89,7 @@ def layout(height: int, revision: str, **more: Any) -> dict[str, Any]:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "margin": {"l": 44, "r": 8, "t": 24, "b": 36},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "@text/0.45", "activecolor": "@text/0.9"},
         "hoverlabel": {"bgcolor": "@background", "bordercolor": "@border", "font": {"color": "@text", "size": 12}},
         **more,
     }

@@ -35,6 +35,7 @@ def explain(stories: Sequence[Story]) -> list[str]:
     training = [s for s in stories if s.state in ("running", "paused", "starting", "lost") and s.series.started]
     if training:
         return told + [sentence for story in training for sentence in while_training(story)]
+    told += across_scenarios(stories)
     for story in stories:
         swept = len({c.strength for c in story.series.configs}) > 1
         told += about_sweep(story) if swept else at_the_end(story, stories)
@@ -89,6 +90,24 @@ def largest_drop(series: Series, config: Config) -> tuple[int, float, float] | N
     return max(drops, key=lambda d: d[1] - d[2], default=None)
 
 
+def across_scenarios(stories: Sequence[Story]) -> list[str]:
+    """After the end, with several scenarios: one sentence a method, its average in each."""
+    told = []
+    for method in dict.fromkeys(s.method for s in stories if len({c.strength for c in s.series.configs}) < 2):
+        mine = [s for s in stories if s.method == method and _complete(s.series)]
+        if len(mine) < 2:
+            continue
+        values = [(s.scenario, s.series.metric(s.config, "acc")) for s in mine]
+        told.append(
+            _("**{title}** ends at {values} on average over the tasks ({seeds}).").format(
+                title=mine[0].title,
+                values=", ".join(f"{spoken(v, seeds=False)} ({scenario})" for scenario, v in values),
+                seeds=n_("{n} seed", "{n} seeds", max(v.total for _s, v in values)),
+            )
+        )
+    return told
+
+
 def at_the_end(story: Story, stories: Sequence[Story]) -> list[str]:
     """After the end: how much of task 1 is left, the average, and the paired difference to plain fine-tuning."""
     series, T = story.series, len(story.series.tasks)
@@ -111,22 +130,32 @@ def against_finetuning(story: Story, stories: Sequence[Story]) -> str:
     plain = next((s for s in stories if s.method == "finetune" and s.scenario == story.scenario), None)
     if plain is None or story.method == "finetune" or not (_complete(story.series) and _complete(plain.series)):
         return ""
-    ours = story.series.replica_metric(story.config, "acc")
-    theirs = plain.series.replica_metric(plain.config, "acc")
-    seeds = [s for s in ours if s in theirs]
-    if any(ours[s] is None or theirs[s] is None for s in seeds):
-        return ""
-    found = metrics.interval([ours[s] - theirs[s] for s in seeds])
+    found = paired(story.series, story.config, plain.series, plain.config)
     if found is None or found.n < 3:
         return ""
-    if abs(found.mean) <= found.half:
+    told_apart = abs(found.mean) > found.half
+    if not told_apart:
         text = _("not to be told apart from fine-tuning ({d} ± {h} points)")
     elif found.mean > 0:
         text = _("{d} ± {h} points above fine-tuning")
     else:
         text = _("{d} ± {h} points below fine-tuning")
-    signed = found.mean if abs(found.mean) <= found.half else abs(found.mean)
-    return text.format(d=f"{100 * signed:.1f}", h=f"{100 * found.half:.1f}")
+    difference = abs(found.mean) if told_apart else found.mean
+    return text.format(d=f"{100 * difference:.1f}".replace("-", "−"), h=f"{100 * found.half:.1f}")
+
+
+def paired(ours: Series, our: Config, theirs: Series, their: Config) -> metrics.Interval | None:
+    """ours − theirs in ACC over the seeds of both; None when a seed has no number or none is shared."""
+    a, b = ours.replica_metric(our, "acc"), theirs.replica_metric(their, "acc")
+    shared = [seed for seed in a if seed in b]
+    if any(a[seed] is None or b[seed] is None for seed in shared):
+        return None
+    return metrics.interval([a[seed] - b[seed] for seed in shared])
+
+
+def _tied(series: Series, one: Config, other: Config) -> bool:
+    found = paired(series, one, series, other)
+    return found is not None and found.n > 2 and abs(found.mean) <= found.half
 
 
 def about_sweep(story: Story) -> list[str]:
@@ -134,7 +163,8 @@ def about_sweep(story: Story) -> list[str]:
     series = story.series
     if not _complete(series):
         return []
-    frame = series.sweep(story.config.memory)
+    memory = story.config.memory
+    frame = series.sweep(memory)
     table = {(r.strength, r.curve): r.mean for r in frame.itertuples() if _real(r.mean)}
     averages = {s: v for (s, curve), v in table.items() if curve == "average"}
     if len(averages) < 2:
@@ -143,9 +173,17 @@ def about_sweep(story: Story) -> list[str]:
     told = [
         _("**{title}**{where} reaches its highest average, {acc}, at {symbol} = {s}.").format(
             title=story.title, where=_where(story), symbol=story.symbol or _("strength"), s=strength_word(best),
-            acc=spoken(series.metric(Config(best, story.config.memory), "acc")),
+            acc=spoken(series.metric(Config(best, memory), "acc")),
         )
     ]  # fmt: skip
+    ties = [s for s in averages if s != best and _tied(series, Config(s, memory), Config(best, memory))]
+    if ties:
+        told.append(
+            _("With {seeds} that is not to be told apart from {others}.").format(
+                seeds=n_("{n} seed", "{n} seeds", len(series.members(Config(best, memory)))),
+                others=", ".join(strength_word(s) for s in sorted(ties)),
+            )
+        )
     if weakest < best and (weakest, "old") in table:
         told.append(
             _("Weaker ({s}): the old tasks fall to {old} %, against {there} % there.").format(

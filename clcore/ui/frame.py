@@ -17,7 +17,7 @@ from clcore.ui.text import _
 
 def page_style() -> str:
     """Less empty margin beside the pages on a wide screen."""
-    return "<style>@media (min-width: 1100px) { .st-key-page { margin-inline: -2.5rem; width: calc(100% + 5rem); } }</style>"
+    return "<style>@media (min-width: 1100px) { .st-key-page { margin-inline: -2.5rem; width: calc(100% + 5rem); max-width: none; } }</style>"
 
 
 @contextmanager

@@ -173,7 +173,7 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
         st.download_button(_("CSV"), lambda: replica_table(results).to_csv(index=False), file_name="runs.csv", mime="text/csv",
                            key="export-csv", on_click="ignore", icon=":material/download:", disabled=not results,
                            help=_("One line a network: seed, strength, memory and metrics."))  # fmt: skip
-        if st.button(n_("Cancel {n} run", "Cancel {n} runs", len(live)), icon=":material/stop:", key="cancel-selected",
+        if st.button(n_("Cancel {n} run", "Cancel {n} runs", len(live)) if live else _("Cancel"), icon=":material/stop:", key="cancel-selected",
                      disabled=not live):  # fmt: skip
             for row in live:
                 store.want(row.id, "cancel")

@@ -96,6 +96,11 @@ def _draw(store: Store, rows: Sequence[RunRow]) -> None:
     stories = [_story(row, series[row.id], rows) for row in rows]
     with st.container(key="explanation"):
         _explanation(stories)
+    with st.container(key="sweeps"):
+        for row in rows:
+            if len({c.strength for c in series[row.id].configs}) > 1:
+                with st.container(border=True, key=f"sweep-{row.id}"):
+                    _sweep(row, series[row.id])
     with st.container(key="panels"):
         for scenario in dict.fromkeys(row.scenario for row in rows):
             group = [row for row in rows if row.scenario == scenario]
@@ -124,15 +129,15 @@ def scenario_words(scenario: str) -> str:
 
 def _status(rows: Sequence[RunRow]) -> None:
     state = states.overall(rows)
-    spec = rows[0].spec
     with st.container(horizontal=True, vertical_alignment="center", key="status"):
         states.badge(state)
         st.markdown(f"**{headline([row.spec for row in rows])}**", width="content")
         st.caption(_clock(rows, state), width="content")
-    if states.is_live(rows):
-        done = sum(row.position for row in rows)
-        planned = sum(row.tasks or planned_tasks(spec) or 1 for row in rows)
-        st.progress(min(done / planned, 1.0))
+    with st.container(key="progress"):  # always there: what comes and goes above a chart would draw it anew
+        if states.is_live(rows):
+            done = sum(row.position for row in rows)
+            planned = sum(row.tasks or planned_tasks(row.spec) or 1 for row in rows)
+            st.progress(min(done / planned, 1.0))
 
 
 def headline(specs: Sequence[RunSpec]) -> str:
@@ -228,15 +233,16 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**{method_title(row.method)}**", width="content")
         states.badge(row.state, _("place {n} in the queue").format(n=place) if place else _state_note(row))
-    if row.state == "failed":
-        _failure(row)
-        if series.started is None:
-            return
-    if len(series.configs) > 1:
-        st.selectbox(
-            _("Setting shown"), series.configs, index=series.configs.index(config), key=f"setting-{row.id}",
-            format_func=lambda c: config_words(c, symbol), label_visibility="collapsed",
-        )  # fmt: skip
+    with st.container(key=f"before-{row.id}"):
+        if row.state == "failed":
+            _failure(row)
+            if series.started is None:
+                return
+        if len(series.configs) > 1:
+            st.selectbox(
+                _("Setting shown"), series.configs, index=series.configs.index(config), key=f"setting-{row.id}",
+                format_func=lambda c: config_words(c, symbol), label_visibility="collapsed",
+            )  # fmt: skip
     note = config_words(config, symbol) if len(series.configs) == 1 else ""
     st.caption(" · ".join(filter(None, [note, _result_line(series, config)])))
     tasks = series.tasks or [""] * (planned_tasks(row.spec) or 0)
@@ -285,7 +291,7 @@ def _result_line(series: Series, config: Config) -> str:
     if forgotten.mean is not None and k > 1:
         points = signed(forgotten.mean) + ("" if forgotten.half is None else f" ± {100 * forgotten.half:.1f}")
         parts.append(_("forgetting {points}").format(points=points))
-    return " · ".join([*parts, n_("{n} seed", "{n} seeds", average.total)])
+    return " · ".join(parts)
 
 
 # ---- matrix, metrics, sweep, tables ---------------------------------------------------------------------------------
@@ -293,14 +299,11 @@ def _result_line(series: Series, config: Config) -> str:
 
 def _details(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
     labels = {row.id: _run_label(row, rows) for row in rows}
-    swept = [row for row in rows if len({c.strength for c in series[row.id].configs}) > 1]
     with st.container(border=True, key="details"):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             if st.session_state.get("closer") not in labels:
                 st.session_state["closer"] = rows[0].id
-            chosen = st.segmented_control(
-                _("Look closer at"), list(labels), required=True, key="closer", format_func=labels.get
-            )  # fmt: skip
+            chosen = _choice_of(labels)
             kind = st.segmented_control(
                 _("Matrix"), ["accuracy", "forgetting"], default="accuracy", required=True, key="matrix",
                 format_func={"accuracy": _("A · accuracy"), "forgetting": _("F · forgetting")}.get,
@@ -317,11 +320,17 @@ def _details(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
             _matrix(row, one, config, kind, row0, future)
         with right:
             _tiles(one, config)
-    for row in swept:
-        with st.container(border=True, key=f"sweep-{row.id}"):
-            _sweep(row, series[row.id])
     with st.expander(_("Show as table"), icon=":material/table:", key="table"):
         _tables(row, one, config)
+
+
+def _choice_of(labels: dict[str, str]) -> str:
+    """Which run to look at: side by side while they fit, else a list."""
+    if len(labels) <= 4:
+        return st.segmented_control(
+            _("Look closer at"), list(labels), required=True, key="closer", format_func=labels.get
+        )  # fmt: skip
+    return st.selectbox(_("Look closer at"), list(labels), key="closer", format_func=labels.get, width=280)
 
 
 def _run_label(row: RunRow, rows: Sequence[RunRow]) -> str:
@@ -427,6 +436,10 @@ def _tables(row: RunRow, series: Series, config: Config) -> None:
 
 def preview(specs: Sequence[RunSpec]) -> None:
     """The empty axes of the runs that the controls ask for."""
+    st.info(
+        _("Press **Run** to train these methods. They start within seconds and learn in front of your eyes."),
+        icon=":material/play_circle:",
+    )
     with st.container(key="status"):
         st.markdown(f":gray-badge[:material/radio_button_unchecked: {_('nothing has run yet')}] **{headline(specs)}**")
     empty = pd.DataFrame([], columns=["position", "task", *COLUMNS])

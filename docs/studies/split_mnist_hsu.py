@@ -23,7 +23,7 @@ CLAIMS = [
     Claim("l2", "task", 98.18, 0.96, 10, _L2),  # noqa: F821
     Claim("l2", "domain", 66.00, 3.73, 10, _L2),  # noqa: F821
     Claim("ewc", "class", 19.80, 0.05, 10, _EWC),  # noqa: F821
-    Claim("joint", "class", 97.53, 0.30, 10),  # noqa: F821
-    Claim("joint", "domain", 98.59, 0.15, 10),  # noqa: F821
-    Claim("joint", "task", 99.52, 0.16, 10),  # noqa: F821
+    Claim("joint", "class", 97.53, 0.30, 10, settings={"joint.restart": True}),  # noqa: F821
+    Claim("joint", "domain", 98.59, 0.15, 10, settings={"joint.restart": True}),  # noqa: F821
+    Claim("joint", "task", 99.52, 0.16, 10, settings={"joint.restart": True}),  # noqa: F821
 ]

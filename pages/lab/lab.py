@@ -19,16 +19,16 @@ with st.sidebar, designed_errors():
 
 with st.container(key="page"), designed_errors():
     store = the_store()
-    rows = shown_experiment(store)
+    with st.container(key="notes"):
+        rows = shown_experiment(store)
+        if refused:
+            st.warning(refused, title=_("These settings do not go together"), icon=":material/rule:")
     action_row(store, specs, rows)
-    if refused:
-        st.warning(refused, title=_("These settings do not go together"), icon=":material/rule:")
-    if rows:
-        if is_live(rows):
-            wake_runner()
-        running_view(rows)
-    elif specs:
-        st.info(_("Press **Run** to train these methods. They start within seconds and learn in front of your eyes."),
-                icon=":material/play_circle:")  # fmt: skip
-        preview(specs)
+    with st.container(key="experiment"):
+        if rows:
+            if is_live(rows):
+                wake_runner()
+            running_view(rows)
+        elif specs:
+            preview(specs)
     publish_link()

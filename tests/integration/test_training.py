@@ -61,7 +61,7 @@ def test_joint_goes_through_the_union():
     result = result_of(run)
     lengths = torch.stack([t.train.lengths for t in learner_for(run).stream.tasks])
     assert result["train_samples"] == 2 * int(lengths.cumsum(0).sum())
-    assert result["replicas"][0]["acc"] > 0.85
+    assert result["replicas"][0]["acc"] > result_of(split_run(options={"order": "seeded"}))["replicas"][0]["acc"] + 0.3
     bytes_per_example = 64 + 8
     assert result["replicas"][1]["footprint"]["memory_samples"] == int(lengths[:, 1].sum()) * bytes_per_example
 
@@ -150,7 +150,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
 
 def test_divergence_is_reported_with_its_term_and_leaves_nulls():
     events = []
-    run = digits_run("ewc", strengths=(1, 1e8), settings={"ewc.penalty_step": "explicit"})
+    run = digits_run("ewc", strengths=(1, 1e8), settings={"ewc.penalty_step": "explicit"}, epochs=4)
     result = result_of(run, report=events.append)
     (lost,) = [e for e in events if isinstance(e, Diverged)]
     assert (lost.replica, lost.task, lost.term) == (1, 2, "penalty") and lost.step >= 1
@@ -162,7 +162,7 @@ def test_divergence_is_reported_with_its_term_and_leaves_nulls():
 
 def test_a_learning_rate_that_is_too_large_diverges_in_the_task_term():
     events = []
-    result = result_of(digits_run("finetune", lr=99.0, seeds=(0, 1)), report=events.append)
+    result = result_of(digits_run("finetune", lr=99.0, weight_decay=10.0, seeds=(0, 1)), report=events.append)
     lost = [e for e in events if isinstance(e, Diverged)]
     assert lost and {e.term for e in lost} == {"task"}
     assert {r["status"] for r in result["replicas"]} == {"diverged"}
@@ -222,7 +222,7 @@ def test_a_request_that_cannot_fit_is_refused_before_it_starts():
 
 
 def test_validation_is_measured_beside_the_test_data():
-    result = result_of(digits_run("finetune"))
+    result = result_of(digits_run("finetune", epochs=4))
     validation = matrix(result, which="validation_matrix")
     assert len(validation) == 4 and validation[3][2] > 0.7 and validation != matrix(result)
     assert matrix(result_of(digits_run("finetune", options={"validation": 0.0})), which="validation_matrix") is None

@@ -1,0 +1,172 @@
+"""The command line's contract: output, JSON, exit statuses, sentences."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from clcore.cli import main
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--epochs", "1", "--hidden", "16", "--device", "cpu"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def run(*arguments: str) -> int:
+    return main(["run", "--benchmark", "split-digits", *SMALL, *arguments])
+
+
+def test_run_writes_the_contracts_json(tmp_path, capsys):
+    target = tmp_path / "out.json"
+    assert run("--scenario", "class", "--method", "er", "--method", "ewc", "--strengths", "ewc=0,30", "--memory", "20,50",
+               "--seeds", "0,1", "--json", str(target)) == 0  # fmt: skip
+    document = json.loads(target.read_text())
+    assert (document["benchmark"], document["scenario"]) == ("split-digits", "class")
+    er, ewc = document["runs"]
+    assert (er["method"], er["status"]) == ("er", "finished")
+    for key in ("train_samples", "train_seconds", "train_cpu_seconds", "evaluation_seconds", "replayed_samples"):
+        assert er[key] >= 0
+    assert [(r["seed"], r["strength"], r["memory"]) for r in er["replicas"]] == [
+        (0, None, 20), (0, None, 50), (1, None, 20), (1, None, 50),
+    ]  # fmt: skip
+    assert [(r["seed"], r["strength"], r["memory"]) for r in ewc["replicas"]] == [
+        (0, 0.0, None), (0, 30.0, None), (1, 0.0, None), (1, 30.0, None),
+    ]  # fmt: skip
+    replica = er["replicas"][0]
+    assert len(replica["accuracy_matrix"]) == 6 and all(len(row) == 5 for row in replica["accuracy_matrix"])
+    assert replica["accuracy_matrix"][0] == [None] * 5
+    assert len(replica["validation_matrix"]) == 6 and len(replica["footprint_per_task"]) == 5
+    assert {"parameters", "memory_samples"} == set(replica["footprint"])
+    for metric in ("acc", "bwt", "fwt", "forgetting", "learning_accuracy"):
+        assert metric in replica
+    shown = capsys.readouterr().out
+    assert "±" in shown and "class scenario" in shown
+
+
+def test_runs_are_recorded_shown_exported_and_deleted(capsys):
+    assert run("--method", "finetune") == 0
+    capsys.readouterr()
+    main(["runs", "--json"])
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["method"], row["state"]) == ("finetune", "finished")
+    assert main(["show", row["id"][:6]]) == 0 and "finetune" in capsys.readouterr().out
+    assert main(["export", row["id"]]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"][0]["method"] == "finetune"
+    assert main(["export", row["id"], "--format", "csv"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("method,seed") and len(lines) == 1 + 2 * 25
+    assert main(["cancel", row["id"]]) == 2 and "nothing to cancel" in capsys.readouterr().err
+    assert main(["delete", row["id"]]) == 0
+    assert main(["show", row["id"]]) == 2
+
+
+def test_catalogues_are_listed(capsys):
+    for what in ("methods", "benchmarks"):
+        assert main([what]) == 0 and len(capsys.readouterr().out.splitlines()) > 5
+        assert main([what, "--json"]) == 0
+        cards = json.loads(capsys.readouterr().out)
+        assert all({"name", "title", "scenarios", "knobs"} <= set(card) for card in cards)
+
+
+BAD = {
+    "unknown method": (["--method", "ewcc"], "There is no method named 'ewcc'. Did you mean 'ewc'?"),
+    "unknown benchmark": (["--benchmark", "split-digit", "--method", "ewc"], "Did you mean 'split-digits'?"),
+    "strength out of range": (["--method", "ewc", "--strengths", "ewc=-1"], "ewc.strength = -1.0 is not allowed: give a number"),
+    "setting out of range": (["--method", "ewc", "--set", "ewc.strength=1e30"], "from 0 to 1e+12"),
+    "setting not a number": (["--method", "ewc", "--set", "ewc.strength=soft"], "'soft' is not allowed"),
+    "unknown setting": (["--method", "ewc", "--set", "ewc.lambda=1"], "ewc has no setting 'lambda'. It has: strength"),
+    "setting of a method not chosen": (["--method", "ewc", "--set", "l2.strength=1"], "no chosen method is named 'l2'"),
+    "setting without a value": (["--method", "ewc", "--set", "ewc.strength"], "write NAME=VALUE"),
+    "tasks that do not divide": (["--method", "ewc", "--tasks", "3"], "it must divide 10: 1, 2, 5, 10"),
+    "no such scenario": (["--method", "single", "--scenario", "class"], "single does not work in the class scenario"),
+    "strange scenario": (["--method", "ewc", "--scenario", "blurry"], "blurry"),
+    "strengths of two methods": (["--method", "ewc", "--method", "l2", "--strengths", "1,2"], "write METHOD=1,10,100"),
+    "strength of none": (["--method", "finetune", "--strengths", "finetune=1"], "finetune has no strength to sweep"),
+    "seeds twice": (["--method", "ewc", "--seeds", "1,1"], "repeat a value"),
+    "seeds not numbers": (["--method", "ewc", "--seeds", "a"], "give whole numbers separated by commas"),
+    "negative memory": (["--method", "er", "--memory", "-5"], "A memory budget of -5 is not allowed"),
+    "no epochs": (["--method", "ewc", "--epochs", "0"], "epochs"),
+    "momentum with adam": (["--method", "ewc", "--optimizer", "adam", "--momentum", "0.9"], "belongs to SGD"),
+    "unknown option": (["--method", "ewc", "--option", "angle=3"], "split-digits has no setting 'angle'"),
+    "method twice": (["--method", "ewc", "--method", "ewc"], "ewc is chosen twice"),
+    "part twice": (["--method", "ewc+ewc"], "names ewc twice"),
+    "unwritable json": (["--method", "ewc", "--json", "/nowhere/out.json"], "cannot be written"),
+    "a number that is none": (["--method", "ewc", "--epochs", "many"], "many"),
+}
+
+
+@pytest.mark.parametrize("arguments, sentence", BAD.values(), ids=BAD.keys())
+def test_a_bad_request_is_one_sentence_and_exit_status_two(arguments, sentence, capsys):
+    try:
+        status = run(*arguments)
+    except SystemExit as stop:  # argparse
+        status = stop.code
+    printed = capsys.readouterr()
+    assert status == 2
+    assert sentence in printed.err and len(printed.err.strip().splitlines()) == 1
+    assert "Traceback" not in printed.err
+
+
+def test_too_large_for_memory(capsys):
+    status = main(["run", "--benchmark", "split-digits", "--method", "finetune", "--hidden", "60000,60000", "--seeds",
+                   ",".join(map(str, range(100))), "--device", "cpu"])  # fmt: skip
+    assert status in (1, 2)
+    assert "GiB are free" in capsys.readouterr().err
+
+
+def test_a_missing_gpu_is_said(capsys):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert run("--method", "finetune", "--device", "cuda") in (1, 2)
+    assert "no cuda device" in capsys.readouterr().err
+
+
+def test_a_read_only_home_is_one_sentence(tmp_path, monkeypatch, capsys):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("CLCORE_HOME", str(blocked / "home"))
+    assert run("--method", "finetune") == 1
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and str(blocked) in error
+
+
+def start(*arguments: str, home: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "clcore", "run", "--benchmark", "permuted-digits", "--device", "cpu", *arguments]
+    env = {**os.environ, "CLCORE_HOME": str(home)}
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_ctrl_c_cancels_with_what_was_finished(tmp_path):
+    target = tmp_path / "out.json"
+    process = start("--method", "finetune", "--epochs", "5000", "--json", str(target), home=tmp_path / "home")
+    database = tmp_path / "home" / "runs.db"
+    deadline = time.monotonic() + 60
+    while not (database.exists() and _state(tmp_path / "home") == "running") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    (result,) = json.loads(target.read_text())["runs"]
+    assert result["status"] == "cancelled" and result["replicas"][0]["accuracy_matrix"][0][0] is not None
+    assert _state(tmp_path / "home") == "cancelled"
+
+
+def _state(home: Path) -> str | None:
+    from clcore.store import open_store
+
+    store = open_store(f"sqlite:///{home / 'runs.db'}")
+    try:
+        rows = store.runs()
+        return rows[0].state if rows else None
+    finally:
+        store.close()

@@ -1,0 +1,222 @@
+"""The Lab: what it opens with, what a link means, what Run asks for, and the face of every state."""
+
+import subprocess
+import sys
+
+import pytest
+
+from clcore import events as ev
+from clcore.errors import StoreError
+from clcore.spec import ExperimentSpec
+from tests.pages.conftest import ROOT
+from tests.pages.recorded import experiment, play
+
+
+def words(at) -> str:
+    kinds = (at.markdown, at.caption, at.warning, at.error, at.info, at.metric)
+    return "\n".join(str(e.value) for kind in kinds for e in kind)
+
+
+def charts(at) -> int:
+    return len(at.get("bidi_component"))
+
+
+def test_opens_with_an_experiment_and_empty_axes(app):
+    at = app()
+    assert at.selectbox(key="question").value == "forget"
+    assert "Press **Run**" in words(at) and charts(at) == 4
+    assert not at.button(key="run").disabled
+
+
+def test_run_queues_one_run_a_method_and_wakes_the_runner(app, store, woken):
+    at = app()
+    before = len(woken)
+    at.button(key="run").click().run()
+    rows = store.runs()
+    assert {row.method for row in rows} == {"finetune", "ewc", "er", "joint"}
+    assert len({row.experiment for row in rows}) == 1 and {row.state for row in rows} == {"queued"}
+    assert at.query_params["x"] == [rows[0].experiment] or at.query_params["x"] == rows[0].experiment
+    assert len(woken) > before
+    assert "place 1 in the queue" in words(at)
+
+
+def test_a_link_is_the_experiment(app, store):
+    at = app(benchmark="split-digits", scenario=["task", "class"], method=["er", "ewc"], memory=["20", "75"], seeds="2",
+             **{"ewc.strength": "25", "epochs": "3", "hidden": "32,16", "option.tasks": "2", "er.loss": "sum"})  # fmt: skip
+    at.button(key="run").click().run()
+    specs = {(r.method, r.scenario): r.spec for r in store.runs()}
+    assert set(specs) == {(m, s) for m in ("er", "ewc") for s in ("task", "class")}
+    er, ewc = specs["er", "task"], specs["ewc", "class"]
+    assert er.grid.memories == (20, 75) and er.grid.seeds == (0, 1) and er.epochs == 3
+    assert er.network.hidden == (32, 16) and er.benchmark_options["tasks"] == 2
+    assert er.method.settings == {"er.loss": "sum"} and ewc.method.settings == {"ewc.strength": 25.0}
+
+
+def test_a_sweep_is_one_run_with_many_replicas(app, store):
+    at = app(question="strength")
+    at.button(key="run").click().run()
+    (row,) = store.runs()
+    assert row.spec.method.strengths == (0, 3, 10, 30, 100, 300, 1000) and len(row.spec.replicas) == 35
+
+
+def test_what_a_link_cannot_mean_is_said(app):
+    at = app(seeds="99", benchmark="imagenet", nonsense="1", **{"option.tasks": "0"})
+    said = words(at)
+    for part in ("seeds", "imagenet", "nonsense", "permuted-digits.tasks = 0"):
+        assert part in said
+    assert at.slider(key="seeds").value == 5
+
+
+def test_a_preset_sets_the_controls_and_the_url_stays_short(app):
+    at = app()
+    at.selectbox(key="question").set_value("identity").run()
+    assert at.selectbox(key="benchmark").value == "split-digits"
+    assert set(at.get("button_group")[0].value) == {"task", "domain", "class"}
+    assert set(at.query_params) == {"question"}
+
+
+def test_another_benchmark_brings_its_own_training(app):
+    at = app()
+    at.selectbox(key="benchmark").set_value("split-mnist").run()
+    assert at.number_input(key="epochs").value == 1 and at.text_input(key="hidden").value == "256,256"
+    assert set(at.query_params) == {"benchmark"}
+
+
+def test_bad_settings_are_a_sentence_and_run_is_off(app):
+    at = app(method=["single"], benchmark="split-digits", scenario=["class"])
+    assert "single does not work in the class scenario" in words(at)
+    assert at.button(key="run").disabled
+    at = app(hidden="a,b")
+    assert "'a' is not" in words(at)
+
+
+def test_controls_without_meaning_are_disabled_with_a_reason(app):
+    at = app(method=["finetune"])
+    memory = at.multiselect(key="memory")
+    assert memory.disabled and "None of the chosen methods" in memory.help
+
+
+def test_unknown_experiment(app):
+    at = app(x="nosuchrun123")
+    assert "nosuchrun123" in words(at) and at.warning
+
+
+def test_a_run_id_opens_its_experiment(app, store):
+    run_id = play(store, experiment()[0])
+    assert "finished" in " ".join(str(m.value) for m in app(x=run_id).markdown)
+
+
+@pytest.mark.parametrize("state", ["queued", "starting", "running", "paused", "lost"])
+def test_live_states_have_a_face(app, store, state):
+    run_id = store.add(experiment())[0]
+    if state != "queued":
+        store.append(run_id, [(n, e) for n, e in enumerate(_first_events(), start=1)])
+        store.set_state(run_id, state)
+    at = app(x=run_id)
+    assert {"lost": "restarting"}.get(state, state) in words(at)
+    assert not at.button(key="cancel").disabled
+    assert any(b.key == "resume" for b in at.button) == (state == "paused")
+
+
+def test_finished_shows_metrics_matrix_and_sentences(app, store):
+    specs = experiment("finetune", "er", seeds=3)
+    first = play(store, specs[0])
+    play(store, specs[1], experiment=store.run(first).experiment)
+    at = app(x=first)
+    assert [m.label for m in at.metric][:2] == ["Average accuracy", "Forgetting"]
+    assert "3 seeds" in words(at) and "above fine-tuning" in words(at)
+    assert charts(at) == 3 and at.button(key="cancel").disabled
+
+
+def test_one_seed_claims_no_interval(app, store):
+    at = app(x=play(store, experiment(seeds=1)[0]))
+    assert at.metric[0].delta == "1 seed"
+
+
+def test_diverged_is_counted_not_averaged(app, store):
+    at = app(x=play(store, experiment(seeds=5)[0], diverged=(0, 2)))
+    assert at.metric[0].value == "–" and at.metric[0].delta == "2 of 5 diverged"
+    assert "2 of 5 networks" in words(at)
+
+
+def test_failed_gives_the_sentence_and_folds_the_traceback(app, store):
+    run_id = store.add(experiment())[0]
+    store.append(
+        run_id, [(1, ev.RunFailed(message="The memory is full; ask for fewer seeds.", traceback="Traceback …"))]
+    )
+    at = app(x=run_id)
+    assert "The memory is full; ask for fewer seeds." in words(at)
+    assert at.code[0].value == "Traceback …" and any("Details" in e.label for e in at.expander)
+
+
+def test_a_sweep_draws_its_curve(app, store):
+    at = app(x=play(store, experiment("ewc", strengths=(0, 10, 100))[0]))
+    assert charts(at) == 3 and "what its strength does" in words(at) and "highest average" in words(at)
+
+
+def test_while_training_the_sentence_names_the_drop(app, store):
+    at = app(x=play(store, experiment(seeds=3)[0], until=2.5))
+    assert "has dropped" in words(at) and "sees only task 3 of 5" in words(at)
+
+
+def test_wishes_reach_the_store(app, store):
+    run_id = play(store, experiment()[0], until=1.5)
+    at = app(x=run_id)
+    at.button(key="pause").click().run()
+    assert store.run(run_id).want == "pause"
+    at.button(key="cancel").click().run()
+    assert store.run(run_id).want == "cancel" and "stopping" in words(at)
+
+
+def test_earlier_results_of_the_same_settings_are_offered(app, store):
+    at = app(method=["finetune"], seeds="2")
+    at.button(key="run").click().run()
+    (row,) = store.runs()
+    store.set_state(row.id, "finished", started=row.created, finished=row.created)
+    at = app(method=["finetune"], seeds="2")
+    at.button(key="show-earlier").click().run()
+    assert "finished" in words(at)
+
+
+def test_a_broken_database_is_a_sentence(app, monkeypatch):
+    def broken(url):
+        raise StoreError("The run database is locked by another program.")
+
+    monkeypatch.setattr("clcore.ui.frame._opened", broken)
+    at = app()
+    assert "locked by another program" in at.error[0].value
+
+
+def test_coming_back_from_another_page_keeps_the_experiment(app, store):
+    run_id = play(store, experiment()[0])
+    at = app(x=run_id, seeds="3")
+    at.switch_page("pages/results/runs.py").run()
+    at.query_params.clear()
+    at.switch_page("pages/lab/lab.py").run()
+    assert at.slider(key="seeds").value == 3 and at.metric
+
+
+def test_the_page_never_imports_torch():
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest; import clcore.ui.frame as f; "
+        "f.ensure_runner = lambda store=None: None; at = AppTest.from_file(sys.argv[1], default_timeout=30).run(); "
+        "assert not at.exception; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(ROOT / "app.py")], cwd=ROOT, check=True, capture_output=True, timeout=60)
+
+
+def _first_events():
+    from tests.pages.recorded import recording
+
+    return list(recording(experiment()[0], until=1.0))
+
+
+def test_links_survive_the_way_through_a_spec():
+    from clcore.ui.links import link_of, params_of, values_of
+
+    runs = (*experiment("er", "ewc", seeds=4, memories=(50, 75), strengths=(1, 10)),)
+    values = values_of(link_of(runs))
+    assert values["memory"] == [50, 75] and values["seeds"] == 4 and values["ewc.sweep"] is True
+    assert values["ewc.strengths"] == [1.0, 10.0]
+    assert {k for k, v in params_of(values).items() if v is not None} == set(link_of(runs))
+    assert isinstance(runs[0].model_dump_json(), str) and ExperimentSpec
