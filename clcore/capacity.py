@@ -39,7 +39,11 @@ def check_fits(run: RunSpec, benchmark: type[Benchmark], outputs: int, device: t
     if fixed + replicas * each <= free:
         return
     fitting = max(0, int((free - fixed) // each))
-    advice = f"at most {fitting} replicas of this network would fit" if fitting else "choose a smaller network or fewer examples"
+    advice = (
+        f"at most {fitting} replicas of this network would fit"
+        if fitting
+        else "choose a smaller network or fewer examples"
+    )
     raise TooLarge(
         f"{replicas} replicas of {parameters:,} parameters on {run.benchmark} need about "
         f"{(fixed + replicas * each) / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free on {device}: {advice}."

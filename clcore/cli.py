@@ -101,6 +101,7 @@ def _train_here(store: Store, run: RunSpec, experiment: str) -> tuple[dict[str, 
 
 def _detach(experiment: ExperimentSpec) -> int:
     from clcore.runner.launch import ensure_runner
+
     for run_id, run in zip(open_store().add(experiment.runs()), experiment.runs(), strict=True):
         print(f"{run_id}  {run.method.name}")
     ensure_runner()
@@ -181,7 +182,9 @@ def experiment_from(options: argparse.Namespace) -> ExperimentSpec:
         benchmark=card.name,
         options={k: knobs[k].check(v, card.name) if k in knobs else v for k, v in chosen.items()},
         scenario=options.scenario or card.default_scenario,
-        network=make(NetworkChoice, name=options.network, hidden=_numbers(options.hidden, int, "--hidden") or training.hidden),
+        network=make(
+            NetworkChoice, name=options.network, hidden=_numbers(options.hidden, int, "--hidden") or training.hidden
+        ),
         optimizer=make(
             OptimizerChoice,
             name=optimizer,
@@ -224,7 +227,11 @@ def _chosen_methods(options: argparse.Namespace) -> tuple[MethodChoice, ...]:
         able = [i for i, choice in enumerate(choices) if (choice.name == method if equals else choice.swept_part)]
         if len(able) != 1:
             named = ", ".join(choice.name for choice in choices)
-            what = f"no chosen method is named '{method}'" if equals else f"{len(able)} of the chosen methods have a strength"
+            what = (
+                f"no chosen method is named '{method}'"
+                if equals
+                else f"{len(able)} of the chosen methods have a strength"
+            )
             raise RequestError(f"--strengths {text}: {what}; write METHOD=1,10,100 with one of {named}.")
         strengths[able[0]] = _numbers(values, float, "--strengths")
     return tuple(
@@ -303,7 +310,9 @@ def _check_writable(path: str | None) -> None:
     target = Path(path)
     folder = target.parent
     if not folder.is_dir() or not os.access(target if target.exists() else folder, os.W_OK):
-        raise RequestError(f"--json {path} cannot be written; name a file in a folder that exists and that you may write to.")
+        raise RequestError(
+            f"--json {path} cannot be written; name a file in a folder that exists and that you may write to."
+        )
 
 
 # --- arguments ---
@@ -324,7 +333,9 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     for name, function in (("methods", _methods), ("benchmarks", _benchmarks)):
-        command(name, function, f"list the {name}").add_argument("--json", action="store_true", help="the full catalogue")
+        command(name, function, f"list the {name}").add_argument(
+            "--json", action="store_true", help="the full catalogue"
+        )
     _add_run_arguments(command("run", _run, "train in the foreground"))
     runs = command("runs", _runs, "list recorded runs, newest first")
     runs.add_argument("--limit", type=int, default=30)
@@ -347,15 +358,21 @@ def _add_run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--benchmark", required=True, metavar="NAME")
     run.add_argument("--scenario", help="task, domain or class (default: the benchmark's usual one)")
     run.add_argument("--method", action="append", required=True, metavar="NAME", help="repeatable; er+ewc combines two")
-    run.add_argument("--set", action="append", default=[], metavar="METHOD.NAME=VALUE", help="a hyper-parameter; repeatable")
-    run.add_argument("--strengths", action="append", default=[], metavar="METHOD=1,10", help="sweep a method's strength")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="METHOD.NAME=VALUE", help="a hyper-parameter; repeatable"
+    )
+    run.add_argument(
+        "--strengths", action="append", default=[], metavar="METHOD=1,10", help="sweep a method's strength"
+    )
     run.add_argument("--memory", metavar="N,N", help="replay budgets in examples, for the whole stream (default 200)")
     run.add_argument("--seeds", metavar="N,N", help="default 0")
     run.add_argument("--epochs", type=int)
     run.add_argument("--batch-size", type=int)
     run.add_argument("--network", default="mlp", metavar="NAME")
     run.add_argument("--hidden", metavar="N,N", help="widths of the hidden layers")
-    run.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="a benchmark option; repeatable")
+    run.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="a benchmark option; repeatable"
+    )
     run.add_argument("--tasks", type=int)
     run.add_argument("--train-per-task", type=int)
     run.add_argument("--optimizer", choices=("sgd", "adam"))

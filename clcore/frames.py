@@ -32,7 +32,7 @@ class Config(NamedTuple):
 
 @dataclass(frozen=True)
 class Spread:
-    """A number over seeds. `low`, `high`: the 95 % t-interval for n ≥ 3, the range for n = 2, the value itself for n = 1.
+    """A number over seeds. `low`, `high`: the 95 % t-interval for n ≥ 3, the range for n = 2, the value for n = 1.
 
     With diverged replicas among the `total` there is no mean: one over the survivors would be too good.
     """
@@ -232,7 +232,7 @@ class Series:
         return metrics.summary([row[:k] for row in R], self.started.scenario)
 
     def sweep(self, memory: int | None = None) -> pd.DataFrame:
-        """Accuracy after the tasks trained so far: strength, curve (average, old, last), mean, low, high, n, diverged, total."""
+        """Accuracy after the tasks trained so far: strength, curve (average, old, last) and COLUMNS."""
         k = self.finished_tasks
         rows = []
         for config in self.configs:

@@ -115,9 +115,7 @@ class Learner:
         self.counters.train_samples += batches.samples
         return PhaseResult(watch.mean_loss(), lambda: self.evaluator.accuracy(task.index, task.validation))
 
-    def _steps(
-        self, batches: MiniBatches, optimizers: list[torch.optim.Optimizer], guard: Guard, watch: Watch
-    ) -> None:
+    def _steps(self, batches: MiniBatches, optimizers: list[torch.optim.Optimizer], guard: Guard, watch: Watch) -> None:
         """The textbook loop."""
         method, control = self.method, self.control
         parameters = list(self.classifier.network.parameters())
@@ -164,7 +162,8 @@ class Learner:
         """Bytes by kind, per replica: the network's parameters and what the method keeps."""
         kinds = {"parameters": 4 * self.classifier.network.parameter_count, **self.method.footprint()}
         per_replica = {
-            kind: size.tolist() if isinstance(size, Tensor) else [size] * len(self.seeds) for kind, size in kinds.items()
+            kind: size.tolist() if isinstance(size, Tensor) else [size] * len(self.seeds)
+            for kind, size in kinds.items()
         }
         return [{kind: int(sizes[k]) for kind, sizes in per_replica.items()} for k in range(len(self.seeds))]
 

@@ -87,7 +87,9 @@ class MiniBatches:
         which = (positions.unsqueeze(0) >= ends.unsqueeze(2)).sum(0)
         starts = torch.cat([torch.zeros_like(ends[:1]), ends[:-1]])
         local = positions - starts.T.gather(1, which)
-        ids = torch.stack([s.ids(torch.minimum(local, s.lengths.to(local.device).unsqueeze(1) - 1)) for s in self.splits])
+        ids = torch.stack(
+            [s.ids(torch.minimum(local, s.lengths.to(local.device).unsqueeze(1) - 1)) for s in self.splits]
+        )
         ids = ids.gather(0, which.unsqueeze(0)).squeeze(0)
         task = torch.tensor(self.tasks, device=positions.device)[which]
         x, y = self.stream.gather(task, ids)

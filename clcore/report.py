@@ -39,7 +39,7 @@ def grouped(replicas: Iterable[dict[str, Any]]) -> dict[tuple[float | None, int 
 
 
 def percent(values: Iterable[float | None]) -> str:
-    """"71.7 ± 5.6", "71.7" for one value, "–" where a value is missing."""
+    """ "71.7 ± 5.6", "71.7" for one value, "–" where a value is missing."""
     found = interval(values)
     if found is None:
         return "–"
@@ -85,7 +85,12 @@ def history(rows: Sequence[RunRow]) -> str:
 
 
 def details(row: RunRow) -> str:
-    lines = [["run", row.id], ["state", row.state], ["experiment", row.experiment], ["created", row.created.isoformat()]]
+    lines = [
+        ["run", row.id],
+        ["state", row.state],
+        ["experiment", row.experiment],
+        ["created", row.created.isoformat()],
+    ]
     if row.error:
         lines.append(["error", row.error])
     lines.append(["spec", row.spec.model_dump_json(exclude_defaults=True)])

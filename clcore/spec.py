@@ -224,7 +224,8 @@ def check_method(choice: MethodChoice, scenario: str) -> None:
         part, _, name = key.partition(".")
         if not name or part not in choice.parts:
             raise RequestError(
-                f"'{key}' does not name a setting of {choice.name}; write METHOD.NAME with METHOD one of {', '.join(choice.parts)}."
+                f"'{key}' does not name a setting of {choice.name}; write METHOD.NAME with METHOD one of "
+                f"{', '.join(choice.parts)}."
             )
     for part in choice.parts:
         choice.part_settings(part)

@@ -61,7 +61,9 @@ def _save(value: Any, where: str) -> Any:
 
 def _load(current: Any, saved: Any) -> Any:
     if isinstance(saved, list):
-        old = list(current) if isinstance(current, (list, tuple)) and len(current) == len(saved) else [None] * len(saved)
+        old = (
+            list(current) if isinstance(current, (list, tuple)) and len(current) == len(saved) else [None] * len(saved)
+        )
         return [_load(o, s) for o, s in zip(old, saved, strict=True)]
     if isinstance(saved, dict) and "generators" in saved:
         current.load_state_dict({"states": saved["generators"]})

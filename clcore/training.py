@@ -48,7 +48,9 @@ def train(
 
 
 class _Session:
-    def __init__(self, run: RunSpec, data_dir: Path, report: Report, control: Control, checkpoint: Path | None, announce):
+    def __init__(
+        self, run: RunSpec, data_dir: Path, report: Report, control: Control, checkpoint: Path | None, announce
+    ):
         self.run, self.report, self.control, self.checkpoint = run, report, control, checkpoint
         self.test: list[Rows] = []
         self.validation: list[Rows | None] = []
@@ -113,7 +115,9 @@ class _Session:
         return result
 
     def _diverged(self) -> list[int]:
-        return sorted(m for lr in self.learners for m, alive in zip(lr.members, lr.alive.tolist(), strict=True) if not alive)
+        return sorted(
+            m for lr in self.learners for m, alive in zip(lr.members, lr.alive.tolist(), strict=True) if not alive
+        )
 
     def _plan(self) -> RunStarted:
         dropped = self.run.dropped_axes()
@@ -132,7 +136,9 @@ class _Session:
             train_examples=[int(task.train.lengths.min()) for task in self.stream.tasks],
             device=self._device_name(),
             versions={"clcore": clcore.__version__, "torch": torch.__version__, "python": platform.python_version()},
-            note=f"{self.run.method.name} has no {' and '.join(dropped)} axis; its values are dropped." if dropped else "",
+            note=f"{self.run.method.name} has no {' and '.join(dropped)} axis; its values are dropped."
+            if dropped
+            else "",
         )
 
     def _device_name(self) -> str:
@@ -220,4 +226,6 @@ def chance_levels(stream: Stream) -> list[list[float | None]]:
     tasks, classes = len(stream.tasks), stream.classes_per_task
     if stream.scenario != "class":
         return [[1 / classes] * tasks for _ in range(tasks + 1)]
-    return [[None] * tasks] + [[1 / (classes * seen) if j < seen else 0.0 for j in range(tasks)] for seen in range(1, tasks + 1)]
+    return [[None] * tasks] + [
+        [1 / (classes * seen) if j < seen else 0.0 for j in range(tasks)] for seen in range(1, tasks + 1)
+    ]

@@ -136,7 +136,9 @@ class Watch:
                 self._loss_sum += total
         self._steps_in_sums += len(counted)
 
-    def _report_divergence(self, k: int, step: int, losses: dict[str, Tensor], first: int, terms: Terms, lr: float) -> None:
+    def _report_divergence(
+        self, k: int, step: int, losses: dict[str, Tensor], first: int, terms: Terms, lr: float
+    ) -> None:
         # A penalty that overshoots ruins the weights, and the task's loss shows it first: ask the penalties before the losses.
         term = next((n for n, t in terms.items() if not isinstance(t, Tensor) and bool(t.unstable(lr)[k])), None)
         if term is None:

@@ -1,9 +1,9 @@
 """Published figures beside ours, under the protocol for claims.
 
-    python docs/claims.py docs/studies/split_mnist_hsu.py
+    python -m docs.claims docs/studies/split_mnist_hsu.py
 
-A study is a Python file with `TITLE`, `NOTE`, `CONDITIONS` (keyword arguments of RunSpec) and `CLAIMS`. For each claim the strength is
-chosen from its grid on final validation accuracy with seeds 100–102, then reported on seeds 0–9 on test data. A result agrees
+A study is a Python file with `TITLE`, `NOTE`, `CONDITIONS` (keyword arguments of RunSpec) and `CLAIMS`. For each claim
+the strength is chosen from its grid on final validation accuracy with seeds 100–102, then reported on seeds 0–9 on test data. A result agrees
 with a published figure when the difference is at most 1.5 points or twice the combined standard error, whichever is larger.
 Everything is kept beside the study as JSON (a finished claim is not trained again), and the table in docs/results.md is
 rewritten from it.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import runpy
 import time
 from dataclasses import dataclass, field
@@ -22,8 +21,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+import torch
 
 from clcore.settings import settings
 from clcore.spec import Grid, MethodChoice, RunSpec, make
@@ -102,10 +100,16 @@ def table(study: dict[str, Any], results: dict[str, Any]) -> str:
         ours, agrees = verdict(claim, found["acc"])
         published = f"{claim.published:.1f}" + ("" if claim.std is None else f" ± {claim.std:.1f}")
         difference = "" if None in found["acc"] else f"{fmean(found['acc']) - claim.published:+.1f}"
-        grid = "–" if found["strength"] is None else f"{found['strength']:g} from {', '.join(f'{g:g}' for g in claim.grid)}"
+        grid = (
+            "–"
+            if found["strength"] is None
+            else f"{found['strength']:g} from {', '.join(f'{g:g}' for g in claim.grid)}"
+        )
         word = "yes" if agrees else f"**no**: {claim.cause or 'cause not found'}"
         n = len(found["acc"])
-        lines.append(f"| {claim.scenario} | {claim.method} | {published} | {ours} ({n}) | {difference} | {word} | {grid} |")
+        lines.append(
+            f"| {claim.scenario} | {claim.method} | {published} | {ours} ({n}) | {difference} | {word} | {grid} |"
+        )
     return "\n".join(lines)
 
 
@@ -124,7 +128,8 @@ def main() -> None:
     parser.add_argument("--only", help="a claim's key, such as ewc/task")
     parser.add_argument("--table", action="store_true", help="rewrite the table without training")
     options = parser.parse_args()
-    study = runpy.run_path(str(options.study), init_globals={"Claim": Claim})
+    torch.set_num_threads(1)
+    study = runpy.run_path(str(options.study))
     store = options.study.with_suffix(".json")
     results = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
     for claim in study["CLAIMS"]:

@@ -31,7 +31,7 @@ def matrix_figure(
     running: int | None = None,
     revision: str = "",
 ) -> dict[str, Any]:
-    """The matrix after each task (rows) on each task (columns): two traces in fixed order, the seen and the future cells.
+    """The matrix after each task (rows) on each task (columns): two traces, the seen and the future cells.
 
     cells    row (0..T), task (1..T), mean, low, high, n, diverged, total, as fractions; no row yet = not evaluated yet
     kind     "accuracy" (0 to 100 %) or "forgetting" (points lost since the best, 0 in the middle)

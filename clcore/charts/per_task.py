@@ -52,7 +52,10 @@ def per_task_figure(
             height,
             f"{revision}/{x}",
             shapes=shapes,
-            annotations=[_band_label(k, T, unit, tasks[k - 1]) for k in range(1, T + 1) if _labelled(k, T)] + [_chance_label(chance)],
+            annotations=[
+                *(_band_label(k, T, unit, tasks[k - 1]) for k in range(1, T + 1) if _labelled(k, T)),
+                _chance_label(chance),
+            ],
             xaxis=axis(
                 _("epochs of training") if x == "epochs" else _("tasks trained"),
                 range=[0, T * unit],
@@ -68,7 +71,7 @@ def per_task_figure(
             showlegend=True,
             legend={
                 "orientation": "h", "x": 0, "xanchor": "left", "y": LEGEND_Y / (height - 106), "yanchor": "top",
-                "font": {"size": 11, "color": "@text/0.85"}, "itemwidth": 30, "bgcolor": "rgba(0,0,0,0)", "tracegroupgap": 0,
+                "font": {"size": 11, "color": "@text/0.85"}, "itemwidth": 30, "bgcolor": "rgba(0,0,0,0)",
             },
             margin={"l": 44, "r": 10, "t": 36, "b": 70},
         ),
@@ -110,7 +113,9 @@ def _task_traces(
         "y": [percent(v) for v in ends["mean"]],
         "customdata": [_words(row) for row in ends.itertuples()],
         "hovertemplate": "%{y:.1f} % %{customdata}",
-        "marker": {"color": style.color, "symbol": style.marker, "size": 7, "line": {"color": "@background", "width": 1}},
+        "marker": {
+            "color": style.color, "symbol": style.marker, "size": 7, "line": {"color": "@background", "width": 1},
+        },
         "cliponaxis": False,
     }  # fmt: skip
     return [band, drawn, points]

@@ -20,7 +20,7 @@ def sweep_figure(
 ) -> dict[str, Any]:
     """Accuracy at the end against strength: a band and a line for each of `CURVES`, then the diverged settings.
 
-    frame      strength, curve (one of CURVES), mean, low, high, n, diverged, total; a strength without rows is not finished
+    frame      strength, curve (one of CURVES), mean, low, high, n, diverged, total
     strengths  all strengths of the run: they fix the axis; 0 sits one step left of the smallest positive one
     """
     places = strength_places(strengths)
@@ -48,7 +48,8 @@ def sweep_figure(
             "x": [places[s] for s in rows["strength"]], "y": [percent(v) for v in rows["mean"]],
             "customdata": [spread_words(r.low, r.high, r.n, r.diverged, r.total) for r in rows.itertuples()],
             "hovertemplate": "%{y:.1f} % %{customdata}", "connectgaps": False,
-            "line": {"color": color, "dash": dash, "width": width}, "marker": {"symbol": marker, "size": 8, "color": color},
+            "line": {"color": color, "dash": dash, "width": width},
+            "marker": {"symbol": marker, "size": 8, "color": color},
         })  # fmt: skip
     lost = frame[(frame["curve"] == "average") & (frame["diverged"] > 0)]
     data.append({
@@ -78,7 +79,8 @@ def sweep_figure(
                  "text": "" if best is None else _("highest average at {s}").format(s=strength_word(best))},
             ],
             xaxis=axis(title, range=[low - pad, high + pad], tickvals=list(places.values()),
-                       ticktext=[strength_word(s) for s in places], showgrid=False, ticks="outside", tickcolor="@border"),
+                       ticktext=[strength_word(s) for s in places], showgrid=False, ticks="outside",
+                       tickcolor="@border"),
             yaxis=axis(_("accuracy at the end, %"), range=[0, 102], tickvals=[0, 20, 40, 60, 80, 100]),
             hovermode="x unified",
             showlegend=True,

@@ -1,9 +1,10 @@
 """Colours, dashes and markers: one meaning each, the same on every page, in light and in dark.
 
 Figures name colours by token, "@c0" … "@c7", "@text", "@background", "@panel", "@border", with an optional opacity
-("@c0/0.15"). The browser resolves a token from the page's theme, so a switch between light and dark needs no new figure;
-`resolved` does the same in Python. The categorical lists repeat those of `.streamlit/config.toml` (a test compares them):
-Okabe & Ito's palette, darkened until every colour has a contrast of at least 3:1 on white, and a lighter set for the dark ground.
+("@c0/0.15"). The browser resolves a token from the page's theme, so a switch between light and dark needs no new
+figure; `resolved` does the same in Python. The categorical lists repeat those of `.streamlit/config.toml` (a test
+compares them): Okabe & Ito's palette, darkened until every colour has a contrast of at least 3:1 on white, and a
+lighter set for the dark ground.
 """
 
 from __future__ import annotations

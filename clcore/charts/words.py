@@ -18,7 +18,7 @@ def percent(value: float | None) -> float | None:
 
 
 def spread_words(low: float | None, high: float | None, n: int, diverged: int = 0, total: int = 0) -> str:
-    """What stands behind a mean: its interval (n ≥ 3), its range (n = 2) or that it is one seed. Fractions in, percent out."""
+    """What stands behind a mean: its interval (n ≥ 3), its range (n = 2) or that it is one seed; in percent."""
     if diverged:
         return _("{k} of {n} diverged").format(k=diverged, n=total)
     if n == 0:

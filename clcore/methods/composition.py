@@ -17,7 +17,6 @@ from clcore.batch import Batch
 from clcore.benchmarks.base import Task
 from clcore.errors import RequestError
 from clcore.methods.base import Context, Method, Plan, Terms
-from clcore.state import Stateful
 
 _EXCLUSIVE = ("adapt", "phases", "task_loss", "predict")
 
@@ -29,7 +28,9 @@ def seam_owners(methods: Sequence[type[Method]], names: Sequence[str]) -> dict[s
         claims = [i for i, m in enumerate(methods) if getattr(m, seam) is not getattr(Method, seam)]
         if len(claims) > 1:
             both = " and ".join(names[i] for i in claims)
-            raise RequestError(f"{'+'.join(names)} cannot be combined: {both} both decide `{seam}`. Leave one of them out.")
+            raise RequestError(
+                f"{'+'.join(names)} cannot be combined: {both} both decide `{seam}`. Leave one of them out."
+            )
         if claims:
             owners[seam] = claims[0]
     return owners

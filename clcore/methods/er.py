@@ -1,7 +1,7 @@
 """Experience replay: mix every mini-batch with examples remembered from before.
 
-Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019; Rolnick et al., NeurIPS 2019. The memory is a reservoir
-(a uniform sample of what was offered), its budget is for the whole stream. Each step takes B current and R remembered examples
+Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019; Rolnick et al., NeurIPS 2019. The memory is a
+reservoir (a uniform sample of what was offered), its budget is for the whole stream. Each step takes B current and R remembered examples
 through the network in two forwards; the loss is the mean over all of them (`concat`) or the sum of the two means (`sum`), which
 doubles the step where there is something to replay.
 
@@ -33,7 +33,9 @@ class ER(Method):
     uses_memory = True
 
     class Hyper(Knobs):
-        replay_batch: int | None = knob(None, ge=1, le=65536, help="remembered examples per step; none means the batch size")
+        replay_batch: int | None = knob(
+            None, ge=1, le=65536, help="remembered examples per step; none means the batch size"
+        )
         loss: Literal["concat", "sum"] = knob("concat", help="mean over all examples, or the sum of the two means")
         memory_update: Literal["task_end", "online"] = knob(
             "task_end", help="fill the memory when a task ends, or while the stream passes"

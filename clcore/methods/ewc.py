@@ -28,9 +28,12 @@ class EWC(Method):
     sweep = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
     class Hyper(Knobs):
-        strength: float = knob(30.0, ge=0, le=1e12, scale="log", axis=True, symbol="λ", help="how stiff the springs are")
+        strength: float = knob(
+            30.0, ge=0, le=1e12, scale="log", axis=True, symbol="λ", help="how stiff the springs are"
+        )
         fisher: Estimator = knob(
-            "exact", help="whose labels the Fisher information uses: all of the model's, one drawn from it, or the data's"
+            "exact",
+            help="whose labels the Fisher information uses: all of the model's, one drawn from it, or the data's",
         )
         fisher_samples: int | None = knob(1000, ge=1, help="training examples used to estimate it; none means all")
         penalty_step: PenaltyStep = penalty_step_knob()

@@ -18,13 +18,17 @@ from clcore.methods.parts.vectors import ReplicaVector, weights
 
 class Joint(Method):
     title = "Joint training"
-    summary = "Keeps all data and trains on everything at every task: what could be reached if nothing had to be forgotten."
+    summary = (
+        "Keeps all data and trains on everything at every task: what could be reached if nothing had to be forgotten."
+    )
     family = "reference"
     formula = r"\min_\theta\ \sum_{i\le t}\mathcal L_i(\theta)"
     stores = "every training example of every task"
 
     class Hyper(Knobs):
-        restart: bool = knob(False, help="start every task from the initial weights (offline training) instead of going on")
+        restart: bool = knob(
+            False, help="start every task from the initial weights (offline training) instead of going on"
+        )
 
     def setup(self) -> None:
         self.initial: ReplicaVector | None = weights(self.classifier.network).copy() if self.hyper.restart else None

@@ -18,7 +18,9 @@ from clcore.methods.parts.vectors import ReplicaVector, weights
 
 class L2(Method):
     title = "L2 anchor"
-    summary = "Holds every weight equally firmly at its last value: regularization without knowing which weights matter."
+    summary = (
+        "Holds every weight equally firmly at its last value: regularization without knowing which weights matter."
+    )
     family = "regularization"
     paper = "Hsu, Liu, Ramasamy & Kira, NeurIPS Continual Learning Workshop 2018"
     formula = r"\mathcal L_t(\theta)+\frac{\lambda}{2}\sum_i(\theta_i-\theta^*_i)^2"
@@ -28,7 +30,13 @@ class L2(Method):
 
     class Hyper(Knobs):
         strength: float = knob(
-            0.03, ge=0, le=1e9, scale="log", axis=True, symbol="λ", help="how firmly every weight is held at its last value"
+            0.03,
+            ge=0,
+            le=1e9,
+            scale="log",
+            axis=True,
+            symbol="λ",
+            help="how firmly every weight is held at its last value",
         )
         penalty_step: PenaltyStep = penalty_step_knob()
 

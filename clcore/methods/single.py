@@ -18,7 +18,7 @@ from clcore.methods.parts.vectors import ReplicaVector, weights
 
 class Single(Method):
     title = "One network per task"
-    summary = "Learns every task with a network of its own. Nothing is forgotten, nothing is shared: the reference for transfer."
+    summary = "A network of its own for every task. Nothing is forgotten, nothing is shared: the reference for transfer."
     family = "reference"
     scenarios = ("task", "domain")
     formula = r"\min_{\theta_t}\ \mathcal L_t(\theta_t)\ \text{for every } t"

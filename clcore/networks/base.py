@@ -20,7 +20,9 @@ class Network(nn.Module, ABC):
     summary: ClassVar[str]
     head: nn.Module
 
-    def __init__(self, input_shape: Sequence[int], outputs: int, hidden: Sequence[int], generators: Sequence[torch.Generator]):
+    def __init__(
+        self, input_shape: Sequence[int], outputs: int, hidden: Sequence[int], generators: Sequence[torch.Generator]
+    ):
         super().__init__()
         self.outputs = outputs
 

@@ -64,7 +64,9 @@ class Classifier(nn.Module):
         """`sample_losses` from logits `(K, B, O)` already computed."""
         y, span = part.y, self._training_span(part.task)
         if span is None:
-            units = self._training_masks()[part.task] if isinstance(part.task, Tensor) else self.training_units(part.task)
+            units = (
+                self._training_masks()[part.task] if isinstance(part.task, Tensor) else self.training_units(part.task)
+            )
             logits = logits.masked_fill(~units, float("-inf"))
         elif span != self._all:
             logits = logits[..., span[0] : span[1]]

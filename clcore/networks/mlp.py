@@ -22,7 +22,9 @@ class MLP(Network):
     title = "Multilayer perceptron"
     summary = "Fully connected layers with ReLU between them, torch's default initialisation."
 
-    def __init__(self, input_shape: Sequence[int], outputs: int, hidden: Sequence[int], generators: Sequence[torch.Generator]):
+    def __init__(
+        self, input_shape: Sequence[int], outputs: int, hidden: Sequence[int], generators: Sequence[torch.Generator]
+    ):
         super().__init__(input_shape, outputs, hidden, generators)
         self.layers = nn.ModuleList()
         logical = physical = math.prod(input_shape)

@@ -85,7 +85,7 @@ def experiment_form() -> tuple[RunSpec, ...]:
         )  # fmt: skip
     seeds = st.slider(
         _("Seeds"), *RANGES["seeds"], default["seeds"], key="seeds",
-        help=_("Every seed is a network of its own: other initial weights, order of examples and stream. Bands and ± are "
+        help=_("Every seed is a network of its own: other weights, order of examples and stream. Bands and ± are "
                "95 % t-intervals over seeds; they need at least three."),
     )  # fmt: skip
     with st.expander(_("Training"), icon=":material/tune:", key="training-settings"):
@@ -103,7 +103,8 @@ def _memory_control(default: dict[str, Any], chosen: Sequence[MethodCard]) -> li
     given = st.multiselect(
         _("Memory, in examples"), _budgets(), default=default["memory"], key="memory",
         accept_new_options=True, disabled=not used, format_func=str,
-        help=_("How many old examples a rehearsal method may keep, for the whole stream. Several budgets are trained at once.")
+        help=_("How many old examples a rehearsal method may keep, for the whole stream. "
+               "Several budgets are trained at once.")
         if used else _("None of the chosen methods keeps examples. Experience replay does."),
     )  # fmt: skip
     return given if used else list(default["memory"])

@@ -17,7 +17,8 @@ from clcore.ui.text import _
 
 def page_style() -> str:
     """Less empty margin beside the pages on a wide screen."""
-    return "<style>@media (min-width: 1100px) { .st-key-page { margin-inline: -2.5rem; width: calc(100% + 5rem); max-width: none; } }</style>"
+    wide = ".st-key-page { margin-inline: -2.5rem; width: calc(100% + 5rem); max-width: none; }"
+    return f"<style>@media (min-width: 1100px) {{ {wide} }}</style>"
 
 
 @contextmanager

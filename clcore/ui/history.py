@@ -167,13 +167,18 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
                      disabled=len({row.experiment for row in rows}) > 1,
                      help=_("Shows the whole experiment of the run; select runs of one experiment.")):  # fmt: skip
             _open(store, rows[0])
-        st.download_button(_("JSON"), lambda: json.dumps(export(rows), indent=1), file_name="runs.json", key="export-json",
-                           mime="application/json", on_click="ignore", icon=":material/download:", disabled=not results,
-                           help=_("Specification and results of the selected runs."))  # fmt: skip
-        st.download_button(_("CSV"), lambda: replica_table(results).to_csv(index=False), file_name="runs.csv", mime="text/csv",
-                           key="export-csv", on_click="ignore", icon=":material/download:", disabled=not results,
-                           help=_("One line a network: seed, strength, memory and metrics."))  # fmt: skip
-        if st.button(n_("Cancel {n} run", "Cancel {n} runs", len(live)) if live else _("Cancel"), icon=":material/stop:", key="cancel-selected",
+        st.download_button(
+            _("JSON"), lambda: json.dumps(export(rows), indent=1), file_name="runs.json", mime="application/json",
+            key="export-json", on_click="ignore", icon=":material/download:", disabled=not results,
+            help=_("Specification and results of the selected runs."),
+        )  # fmt: skip
+        st.download_button(
+            _("CSV"), lambda: replica_table(results).to_csv(index=False), file_name="runs.csv", mime="text/csv",
+            key="export-csv", on_click="ignore", icon=":material/download:", disabled=not results,
+            help=_("One line a network: seed, strength, memory and metrics."),
+        )  # fmt: skip
+        stop = n_("Cancel {n} run", "Cancel {n} runs", len(live)) if live else _("Cancel")
+        if st.button(stop, icon=":material/stop:", key="cancel-selected",
                      disabled=not live):  # fmt: skip
             for row in live:
                 store.want(row.id, "cancel")

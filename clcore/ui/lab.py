@@ -16,7 +16,7 @@ from clcore.ui.text import _, n_
 
 
 def action_row(store: Store, specs: Sequence[RunSpec], rows: Sequence[RunRow]) -> None:
-    """Run, and what can be wished of the experiment shown. `specs` is empty while the controls ask for the impossible."""
+    """Run, and what can be wished of the experiment shown. No `specs`: the controls ask for the impossible."""
     can = wishes(rows)
     with st.container(horizontal=True, vertical_alignment="center", key="actions"):
         if st.button(

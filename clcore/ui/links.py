@@ -1,7 +1,7 @@
 """An experiment as a link and back: the defaults of every control, and the URL parameters that differ from them.
 
-A control's key is its name in the URL. Its default comes from the chosen question, or from the benchmark's card; a value equal to
-the default stays out of the link.
+A control's key is its name in the URL. Its default comes from the chosen question, or from the benchmark's card; a
+value equal to the default stays out of the link.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def link_of(runs: Sequence[RunSpec]) -> dict[str, list[str]]:
         "memory": list(first.grid.memories),
         "seeds": len(first.grid.seeds),
         "epochs": first.epochs, "batch": first.batch_size, "optimizer": first.optimizer.name, "lr": first.optimizer.lr,
-        "momentum": first.optimizer.momentum, "decay": first.optimizer.weight_decay, "hidden": joined(first.network.hidden),
+        "momentum": first.optimizer.momentum, "decay": first.optimizer.weight_decay,
+        "hidden": joined(first.network.hidden),
         "active": first.active_classes, "optimizer-state": first.optimizer_state,
     }  # fmt: skip
     state |= {f"option.{k}": v for k, v in first.options.items()}
@@ -146,7 +147,7 @@ def link_of(runs: Sequence[RunSpec]) -> dict[str, list[str]]:
 
 
 def strength_grid(card: MethodCard, *more: float) -> list[float]:
-    """0, then 1 and 3 of every decade around the sweep, with the sweep, the default, every recommendation and `more`."""
+    """0, then 1 and 3 of every decade around the sweep; with the sweep, the default, the recommendations and `more`."""
     marked = {float(s) for s in card.sweep} | {float(card.strength.default)} | {r.strength for r in card.recommended}
     positive = [s for s in marked if s > 0]
     low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))

@@ -1,7 +1,8 @@
 """`live_plot`: a Plotly figure that changes in place.
 
-Streamlit's own chart is a new element whenever its data changes: it blinks, and a viewer's zoom is lost. This component keeps one
-node and hands it to `Plotly.react`. plotly.js comes from the installed wheel, served by the app itself: it works offline.
+Streamlit's own chart is a new element whenever its data changes: it blinks, and a viewer's zoom is lost. This component
+keeps one node and hands it to `Plotly.react`. plotly.js comes from the installed wheel, served by the app itself: it
+works offline.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def live_plot(
 ) -> dict[str, Any] | None:
     """Draws or updates the figure on the node called `key`; colours may be theme tokens (`clcore.charts.theme`).
 
-    `alt` is read aloud in place of the picture. With `on_cell`, a click on a cell calls it and is returned as {"x", "y"}.
+    `alt` is read aloud in place of the picture. With `on_cell`, a click on a cell calls it and is returned.
     """
     data = {
         "spec": json.dumps(figure, separators=(",", ":")),

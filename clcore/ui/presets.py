@@ -24,7 +24,7 @@ def presets() -> dict[str, Preset]:
         Preset(
             "forget",
             _("Why does a network forget?"),
-            _("Watch the first task while the later ones are learned. Fine-tuning lets it go; springs and rehearsal hold it."),
+            _("Watch the first task while others are learned: fine-tuning lets it go, springs and rehearsal hold it."),
             {
                 "benchmark": "permuted-digits", "scenario": ["domain"], "seeds": 5,
                 "method": ["finetune", "ewc", "er", "joint"], "memory": [200], "ewc.strength": 30.0,
@@ -33,7 +33,7 @@ def presets() -> dict[str, Preset]:
         Preset(
             "identity",
             _("What changes when nobody tells it the task?"),
-            _("The same digits three times: with the task named at test, without it, and with all ten classes to choose from."),
+            _("The same digits three times: the task named at test, not named, and all ten classes to choose from."),
             {
                 "benchmark": "split-digits", "scenario": ["task", "domain", "class"], "seeds": 5,
                 "method": ["finetune", "ewc", "er"], "memory": [50], "ewc.strength": 30.0,
@@ -42,7 +42,7 @@ def presets() -> dict[str, Preset]:
         Preset(
             "strength",
             _("How strong should the spring be?"),
-            _("One network per strength, all trained at once: too weak forgets the old tasks, too stiff cannot learn the new one."),
+            _("One network per strength, trained at once: too weak forgets the old tasks, too stiff learns no new one."),
             {
                 "benchmark": "permuted-digits", "scenario": ["domain"], "seeds": 5, "method": ["ewc"],
                 "ewc.sweep": True, "ewc.strengths": [0.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0], "ewc.strength": 30.0,

@@ -311,7 +311,8 @@ def _details(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
             with st.popover(_("View"), icon=":material/visibility:"):
                 row0 = st.toggle(_("Untrained network (row 0)"), key="row0")
                 future = st.toggle(_("Future tasks (forward transfer)"), key="future")
-                st.segmented_control(_("Horizontal axis"), ["tasks", "epochs"], default="tasks", required=True, key="axis",
+                st.segmented_control(_("Horizontal axis"), ["tasks", "epochs"], default="tasks", required=True,
+                                     key="axis",
                                      format_func={"tasks": _("tasks"), "epochs": _("epochs")}.get)  # fmt: skip
         row = next((r for r in rows if r.id == chosen), rows[0])
         one, config = series[row.id], shown_config(row, series[row.id])
@@ -356,7 +357,7 @@ def _matrix(row: RunRow, series: Series, config: Config, kind: str, row0: bool, 
     if series.started is not None:
         smallest, n = min(series.started.test_examples), len(series.members(config))
         st.caption(
-            _("In percent; mean of {seeds}, on at least {n} test examples a task. Blank: no meaning, or not reached yet.").format(
+            _("In percent; mean of {seeds}, {n} test examples a task or more. Blank: no meaning or no value yet.").format(
                 seeds=n_("{n} seed", "{n} seeds", n), n=smallest
             )
         )  # fmt: skip

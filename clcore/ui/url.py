@@ -1,7 +1,8 @@
 """The URL is the state of a page: read when it says something new, written when a control has moved.
 
-Widgets could bind themselves to query parameters, but they write the label that is shown: a link would break with the language.
-Here a link holds names. `adopt` notices a fresh link, the browser's back button, and the return from another page.
+Widgets could bind themselves to query parameters, but they write the label that is shown: a link would break with the
+language. Here a link holds names. `adopt` notices a fresh link, the browser's back button, and the return from another
+page.
 """
 
 from __future__ import annotations

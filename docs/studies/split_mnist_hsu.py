@@ -1,9 +1,13 @@
-"""Split MNIST as in Hsu, Liu, Ramasamy & Kira, "Re-evaluating Continual Learning Scenarios" (NeurIPS CL workshop 2018), Table 2."""
+"""Split MNIST as in Hsu, Liu, Ramasamy & Kira, "Re-evaluating Continual Learning Scenarios", NeurIPS workshop 2018, Table 2."""
 
 from clcore.spec import NetworkChoice, OptimizerChoice
+from docs.claims import Claim
 
 TITLE = "Split MNIST, protocol of Hsu et al. 2018"
-NOTE = "MLP 784-400-400, Adam 1e-3, 4 epochs, batch 128, natural order 01|23|45|67|89, 10 seeds; 10 % of the training data is validation."
+NOTE = (
+    "MLP 784-400-400, Adam 1e-3, 4 epochs, batch 128, natural order 01|23|45|67|89, 10 seeds; "
+    "10 % of the training data is validation."
+)
 CONDITIONS = dict(
     benchmark="split-mnist",
     network=NetworkChoice(hidden=(400, 400)),
@@ -15,15 +19,15 @@ CONDITIONS = dict(
 _EWC = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
 _L2 = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 CLAIMS = [
-    Claim("finetune", "task", 93.46, 2.01, 10),  # noqa: F821 (given by docs/claims.py)
-    Claim("finetune", "domain", 55.16, 1.38, 10),  # noqa: F821
-    Claim("finetune", "class", 19.71, 0.08, 10),  # noqa: F821
-    Claim("ewc", "task", 97.70, 0.81, 10, _EWC),  # noqa: F821
-    Claim("ewc", "domain", 58.85, 2.59, 10, _EWC),  # noqa: F821
-    Claim("l2", "task", 98.18, 0.96, 10, _L2),  # noqa: F821
-    Claim("l2", "domain", 66.00, 3.73, 10, _L2),  # noqa: F821
-    Claim("ewc", "class", 19.80, 0.05, 10, _EWC),  # noqa: F821
-    Claim("joint", "class", 97.53, 0.30, 10, settings={"joint.restart": True}),  # noqa: F821
-    Claim("joint", "domain", 98.59, 0.15, 10, settings={"joint.restart": True}),  # noqa: F821
-    Claim("joint", "task", 99.52, 0.16, 10, settings={"joint.restart": True}),  # noqa: F821
+    Claim("finetune", "task", 93.46, 2.01, 10),
+    Claim("finetune", "domain", 55.16, 1.38, 10),
+    Claim("finetune", "class", 19.71, 0.08, 10),
+    Claim("ewc", "task", 97.70, 0.81, 10, _EWC),
+    Claim("ewc", "domain", 58.85, 2.59, 10, _EWC),
+    Claim("l2", "task", 98.18, 0.96, 10, _L2),
+    Claim("l2", "domain", 66.00, 3.73, 10, _L2),
+    Claim("ewc", "class", 19.80, 0.05, 10, _EWC),
+    Claim("joint", "class", 97.53, 0.30, 10, settings={"joint.restart": True}),
+    Claim("joint", "domain", 98.59, 0.15, 10, settings={"joint.restart": True}),
+    Claim("joint", "task", 99.52, 0.16, 10, settings={"joint.restart": True}),
 ]

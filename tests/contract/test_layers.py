@@ -51,7 +51,13 @@ def test_a_library_stays_in_its_place(package, allowed):
 FORBIDDEN = {
     "clcore/networks": ("clcore.methods", "clcore.training", "clcore.learner", "clcore.runner", "clcore.store"),
     "clcore/benchmarks": ("clcore.methods", "clcore.networks", "clcore.training", "clcore.runner", "clcore.store"),
-    "clcore/methods/parts": ("clcore.training", "clcore.learner", "clcore.runner", "clcore.methods.base", "clcore.store"),
+    "clcore/methods/parts": (
+        "clcore.training",
+        "clcore.learner",
+        "clcore.runner",
+        "clcore.methods.base",
+        "clcore.store",
+    ),
     "clcore/methods": ("clcore.training", "clcore.learner", "clcore.runner", "clcore.store"),
     "clcore/training.py": ("clcore.runner", "clcore.store", "clcore.ui", "clcore.cli"),
     "clcore/learner.py": ("clcore.runner", "clcore.store", "clcore.ui", "clcore.cli"),
@@ -68,16 +74,15 @@ FORBIDDEN = {
 def test_imports_point_one_way(place):
     paths = [p for p in SOURCES if under(p, place)]
     assert paths
-    wrong = [
-        f"{p.relative_to(ROOT).as_posix()} → {name}" for p in paths for name in FORBIDDEN[place] if uses(p, name)
-    ]
+    wrong = [f"{p.relative_to(ROOT).as_posix()} → {name}" for p in paths for name in FORBIDDEN[place] if uses(p, name)]
     assert not wrong
 
 
 TORCH_FREE = (
     "clcore.spec", "clcore.catalogue", "clcore.knobs", "clcore.events", "clcore.errors", "clcore.settings", "clcore.metrics",
     "clcore.control", "clcore.store", "clcore.frames", "clcore.cli", "clcore.report", "clcore.runner.service",
-    "clcore.runner.launch", "clcore.charts.per_task", "clcore.charts.matrix", "clcore.charts.sweep", "clcore.ui.lab", "clcore.ui.history",
+    "clcore.runner.launch", "clcore.charts.per_task", "clcore.charts.matrix", "clcore.charts.sweep", "clcore.ui.lab",
+    "clcore.ui.history",
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The default experiment: its spec, its recorded matrices, and how to record them again.
 
-    python -m tests.golden.default_experiment        rewrites default_experiment.json (about half a minute)
+python -m tests.golden.default_experiment        rewrites default_experiment.json (about half a minute)
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from clcore.training import train
 PATH = Path(__file__).with_suffix(".json")
 SEEDS = tuple(range(10))
 # Final ACC in percent, mean and sample standard deviation over 10 seeds, as measured with an independent prototype.
-FIGURES = {"finetune": (50.2, 4.6), "ewc 30": (71.7, 5.6), "er 50": (73.4, 1.7), "er 200": (88.5, 1.8), "joint": (97.0, 1.0)}
+FIGURES = {
+    "finetune": (50.2, 4.6),
+    "ewc 30": (71.7, 5.6),
+    "er 50": (73.4, 1.7),
+    "er 200": (88.5, 1.8),
+    "joint": (97.0, 1.0),
+}
 
 
 def experiment(seeds=SEEDS) -> ExperimentSpec:
@@ -57,4 +63,5 @@ if __name__ == "__main__":
     recorded = matrices()
     PATH.write_text(json.dumps(recorded) + "\n", encoding="utf-8")
     for name, rows in recorded.items():
-        print(name, "%.1f ± %.1f" % final_acc(rows), "prototype %.1f ± %.1f" % FIGURES[name])
+        (mean, spread), (theirs, their_spread) = final_acc(rows), FIGURES[name]
+        print(f"{name}: {mean:.1f} ± {spread:.1f} (prototype {theirs:.1f} ± {their_spread:.1f})")

@@ -78,7 +78,10 @@ def test_catalogues_are_listed(capsys):
 BAD = {
     "unknown method": (["--method", "ewcc"], "There is no method named 'ewcc'. Did you mean 'ewc'?"),
     "unknown benchmark": (["--benchmark", "split-digit", "--method", "ewc"], "Did you mean 'split-digits'?"),
-    "strength out of range": (["--method", "ewc", "--strengths", "ewc=-1"], "ewc.strength = -1.0 is not allowed: give a number"),
+    "strength out of range": (
+        ["--method", "ewc", "--strengths", "ewc=-1"],
+        "ewc.strength = -1.0 is not allowed: give a number",
+    ),
     "setting out of range": (["--method", "ewc", "--set", "ewc.strength=1e30"], "from 0 to 1e+12"),
     "setting not a number": (["--method", "ewc", "--set", "ewc.strength=soft"], "'soft' is not allowed"),
     "unknown setting": (["--method", "ewc", "--set", "ewc.lambda=1"], "ewc has no setting 'lambda'. It has: strength"),

@@ -25,7 +25,9 @@ CASES = {
     "odd batch": dict(method="er", seeds=range(4), memories=(0, 9, 50, 99), batch_size=7),
     "linear softmax": dict(method="ewc", seeds=range(4), strengths=(0, 3, 30, 300), hidden=()),
     # Seeded class order: every seed's tasks have other sizes, so replicas are through at different steps.
-    "unequal streams": dict(method="ewc", seeds=range(16), benchmark="split-digits", scenario="class", options={"order": "seeded"}),
+    "unequal streams": dict(
+        method="ewc", seeds=range(16), benchmark="split-digits", scenario="class", options={"order": "seeded"}
+    ),
     "unequal streams, er": dict(
         method="er", seeds=range(4), memories=(0, 10, 50, 100), benchmark="split-digits", scenario="task",
         options={"order": "seeded"}, settings={"er.memory_update": "online"},
@@ -34,7 +36,9 @@ CASES = {
         method="er", seeds=range(4), memories=(0, 10, 50, 100), benchmark="split-digits", scenario="class",
         options={"order": "seeded"}, momentum=0.9, lr=0.02,
     ),
-    "toy": dict(method="ewc", seeds=range(4), strengths=(0, 3, 30, 300), benchmark="toy-2d", hidden=(9, 5), batch_size=5, tasks=4),
+    "toy": dict(
+        method="ewc", seeds=range(4), strengths=(0, 3, 30, 300), benchmark="toy-2d", hidden=(9, 5), batch_size=5, tasks=4
+    ),
 }  # fmt: skip
 
 
@@ -50,7 +54,9 @@ def test_a_replica_is_the_same_alone_and_among_fifteen_others(case):
 
 def test_unequal_streams_are_unequal():
     """The cases above would prove nothing if every replica took the same number of steps."""
-    run = digits_run("finetune", seeds=range(16), benchmark="split-digits", scenario="class", options={"order": "seeded"})
+    run = digits_run(
+        "finetune", seeds=range(16), benchmark="split-digits", scenario="class", options={"order": "seeded"}
+    )
     lengths = trained(run, tasks=0).stream.tasks[0].train.lengths
     steps = (lengths + run.batch_size - 1) // run.batch_size
     assert steps.min() < steps.max()
@@ -71,7 +77,12 @@ def test_methods_are_paired():
 
 @pytest.mark.parametrize(
     "method, grid",
-    [("ewc", dict(strengths=(0,))), ("l2", dict(strengths=(0,))), ("er", dict(memories=(0,))), ("er+ewc", dict(strengths=(0,), memories=(0,)))],
+    [
+        ("ewc", dict(strengths=(0,))),
+        ("l2", dict(strengths=(0,))),
+        ("er", dict(memories=(0,))),
+        ("er+ewc", dict(strengths=(0,), memories=(0,))),
+    ],
 )
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("penalty_step", ["implicit", "explicit"])

@@ -70,7 +70,9 @@ def test_replayed_examples_are_counted_apart():
     run = digits_run("er", memories=(0, 5, 100), tasks=2, options={"train_per_task": 64})
     result = result_of(run)
     assert result["train_samples"] == 3 * 2 * 64
-    assert result["replayed_samples"] == 4 * 5 + 4 * 16  # four steps in the second task; never more than the memory holds
+    assert (
+        result["replayed_samples"] == 4 * 5 + 4 * 16
+    )  # four steps in the second task; never more than the memory holds
 
 
 def test_events_tell_the_whole_story():
@@ -127,13 +129,17 @@ def test_interrupted_and_resumed_equals_never_interrupted(method, more, tmp_path
     with pytest.raises(Cancelled) as stop:
         result_of(run, checkpoint=checkpoint, control=StopAfter(steps_per_task * 4), report=lambda e: 7)
     partial = stop.value.result
-    assert partial["status"] == "cancelled" and matrix(partial)[-1] == [None] * 5 and partial["replicas"][0]["acc"] is None
+    assert (
+        partial["status"] == "cancelled" and matrix(partial)[-1] == [None] * 5 and partial["replicas"][0]["acc"] is None
+    )
     events = []
     resumed = result_of(run, checkpoint=checkpoint, report=events.append)
     assert isinstance(events[0], Resumed) and events[0].from_seq == 7 and events[0].task >= 1
     assert [r["accuracy_matrix"] for r in resumed["replicas"]] == [r["accuracy_matrix"] for r in whole["replicas"]]
     assert [r["validation_matrix"] for r in resumed["replicas"]] == [r["validation_matrix"] for r in whole["replicas"]]
-    assert resumed["replayed_samples"] == whole["replayed_samples"] and resumed["train_samples"] == whole["train_samples"]
+    assert (
+        resumed["replayed_samples"] == whole["replayed_samples"] and resumed["train_samples"] == whole["train_samples"]
+    )
     assert not checkpoint.exists()
 
 

@@ -43,12 +43,15 @@ def accuracy(spec: RunSpec, replica: int, position: float, task: int) -> float:
 def recording(
     spec: RunSpec, *, points: int = 4, tasks: int = 5, until: float | None = None, diverged: tuple[int, ...] = ()
 ):
-    """The events of a run, in order. `until` stops in the middle (tasks trained); `diverged` replicas blow up in task 2."""
+    """The events of a run, in order. `until`: tasks trained when it stops; `diverged` replicas blow up in task 2."""
     K = len(spec.replicas)
+    infos = [
+        ev.ReplicaInfo(seed=r.seed, strength=r.strength, memory=r.memory, digest=spec.digest(r)) for r in spec.replicas
+    ]
     yield ev.RunStarted(
         method=spec.method.name, benchmark=spec.benchmark, scenario=spec.scenario,
         tasks=[f"task {j}" for j in range(1, tasks + 1)],
-        replicas=[ev.ReplicaInfo(seed=r.seed, strength=r.strength, memory=r.memory, digest=spec.digest(r)) for r in spec.replicas],
+        replicas=infos,
         epochs=spec.epochs, chance=[[0.1] * tasks for _ in range(tasks + 1)],
         test_examples=[450] * tasks, train_examples=[1200] * tasks, device="cpu",
     )  # fmt: skip
@@ -65,7 +68,10 @@ def recording(
                     yield ev.Diverged(replica=i, task=2, step=7, term="task")
             yield ev.Evaluated(
                 task=k, position=at, step=p * 10, replicas=list(range(K)),
-                accuracy=[[_value(spec, i, at, j, diverged) if j <= k else None for j in range(1, tasks + 1)] for i in range(K)],
+                accuracy=[
+                    [_value(spec, i, at, j, diverged) if j <= k else None for j in range(1, tasks + 1)]
+                    for i in range(K)
+                ],
             )  # fmt: skip
         yield _row(spec, k, tasks, diverged)
     yield ev.RunFinished(result=result(spec, tasks, diverged))
@@ -81,7 +87,8 @@ def result(spec: RunSpec, tasks: int = 5, diverged: tuple[int, ...] = ()) -> dic
             "footprint": {}, "footprint_per_task": [], **metrics.summary(R, spec.scenario),
         })  # fmt: skip
     return {
-        "method": spec.method.name, "status": "finished", "train_samples": 1, "train_seconds": 1.0, "train_cpu_seconds": 1.0,
+        "method": spec.method.name, "status": "finished", "train_samples": 1, "train_seconds": 1.0,
+        "train_cpu_seconds": 1.0,
         "evaluation_seconds": 0.1, "replayed_samples": 0, "replicas": replicas,
     }  # fmt: skip
 

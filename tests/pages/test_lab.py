@@ -7,9 +7,9 @@ import pytest
 
 from clcore import events as ev
 from clcore.errors import StoreError
-from clcore.spec import ExperimentSpec
+from clcore.ui.links import link_of, params_of, values_of
 from tests.pages.conftest import ROOT
-from tests.pages.recorded import experiment, play
+from tests.pages.recorded import experiment, play, recording
 
 
 def words(at) -> str:
@@ -41,8 +41,9 @@ def test_run_queues_one_run_a_method_and_wakes_the_runner(app, store, woken):
 
 
 def test_a_link_is_the_experiment(app, store):
-    at = app(benchmark="split-digits", scenario=["task", "class"], method=["er", "ewc"], memory=["20", "75"], seeds="2",
-             **{"ewc.strength": "25", "epochs": "3", "hidden": "32,16", "option.tasks": "2", "er.loss": "sum"})  # fmt: skip
+    dotted = {"ewc.strength": "25", "epochs": "3", "hidden": "32,16", "option.tasks": "2", "er.loss": "sum"}
+    several = {"scenario": ["task", "class"], "method": ["er", "ewc"], "memory": ["20", "75"]}
+    at = app(benchmark="split-digits", seeds="2", **several, **dotted)
     at.button(key="run").click().run()
     specs = {(r.method, r.scenario): r.spec for r in store.runs()}
     assert set(specs) == {(m, s) for m in ("er", "ewc") for s in ("task", "class")}
@@ -202,21 +203,17 @@ def test_the_page_never_imports_torch():
         "f.ensure_runner = lambda store=None: None; at = AppTest.from_file(sys.argv[1], default_timeout=30).run(); "
         "assert not at.exception; assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code, str(ROOT / "app.py")], cwd=ROOT, check=True, capture_output=True, timeout=60)
+    command = [sys.executable, "-c", code, str(ROOT / "app.py")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
 
 
 def _first_events():
-    from tests.pages.recorded import recording
-
     return list(recording(experiment()[0], until=1.0))
 
 
 def test_links_survive_the_way_through_a_spec():
-    from clcore.ui.links import link_of, params_of, values_of
-
     runs = (*experiment("er", "ewc", seeds=4, memories=(50, 75), strengths=(1, 10)),)
     values = values_of(link_of(runs))
     assert values["memory"] == [50, 75] and values["seeds"] == 4 and values["ewc.sweep"] is True
     assert values["ewc.strengths"] == [1.0, 10.0]
     assert {k for k, v in params_of(values).items() if v is not None} == set(link_of(runs))
-    assert isinstance(runs[0].model_dump_json(), str) and ExperimentSpec

@@ -51,7 +51,9 @@ def test_fisher_does_not_depend_on_the_chunks_it_is_computed_in(estimator):
     learner = learner_for(digits_run("finetune", seeds=range(K), tasks=2))
     split = learner.stream.tasks[0].train
     found = [
-        fisher_diagonal(learner.classifier, split, 0, estimator=estimator, samples=50, generators=Generators(range(K), "f"), chunk=c)
+        fisher_diagonal(
+            learner.classifier, split, 0, estimator=estimator, samples=50, generators=Generators(range(K), "f"), chunk=c
+        )
         for c in (1, 7, 64, 500)
     ]
     for other in found[1:]:
@@ -65,7 +67,8 @@ def test_fisher_by_per_sample_gradients():
     split, network = learner.stream.tasks[0].train, learner.classifier.network
     draws = Generators(range(K), "f")
     found = fisher_diagonal(learner.classifier, split, 0, samples=5, generators=draws)
-    chosen = torch.stack([torch.randperm(int(n), generator=g)[:5] for n, g in zip(split.lengths, Generators(range(K), "f"))])
+    again = zip(split.lengths, Generators(range(K), "f"), strict=True)
+    chosen = torch.stack([torch.randperm(int(n), generator=g)[:5] for n, g in again])
     x, _ = split.gather(chosen)
     expected = [torch.zeros_like(p) for p in network.parameters()]
     for n in range(5):

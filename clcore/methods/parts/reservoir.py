@@ -26,7 +26,9 @@ class Reservoir(Stateful):
 
     context_fields = frozenset({"stream", "widths"})
 
-    def __init__(self, stream: Stream, budgets: Tensor, widths: tuple[int, ...], insertions: Generators, draws: Generators):
+    def __init__(
+        self, stream: Stream, budgets: Tensor, widths: tuple[int, ...], insertions: Generators, draws: Generators
+    ):
         self.stream = stream
         self.widths = widths
         self.insertions, self.draws = insertions, draws
