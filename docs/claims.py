@@ -3,10 +3,10 @@
     python -m docs.claims docs/studies/split_mnist_hsu.py
 
 A study is a Python file with `TITLE`, `NOTE`, `CONDITIONS` (keyword arguments of RunSpec) and `CLAIMS`. For each claim
-the strength is chosen from its grid on final validation accuracy with seeds 100–102, then reported on seeds 0–9 on test data. A result agrees
-with a published figure when the difference is at most 1.5 points or twice the combined standard error, whichever is larger.
-Everything is kept beside the study as JSON (a finished claim is not trained again), and the table in docs/results.md is
-rewritten from it.
+the strength is chosen from its grid on final validation accuracy with seeds 100–102, then reported on seeds 0–9 on test
+data. A result agrees with a published figure when the difference is at most 1.5 points or twice the combined standard error,
+whichever is larger. Everything is kept beside the study as JSON (a finished claim is not trained again), and the table in
+docs/results.md is rewritten from it.
 """
 
 from __future__ import annotations

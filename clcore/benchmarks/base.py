@@ -30,15 +30,15 @@ _PIECE = {"cpu": 1 << 19, "cuda": 1 << 25, "mps": 1 << 23}
 
 
 class Inputs:
-    """The examples as they are, scaled by `scale`; subclasses show each task its own view of them.
+    """The examples as they are, times `scale` plus `shift`; subclasses show each task its own view of them.
 
     `data` is (N, d), one example a row; a batch comes out as (K, B, *shape) floats.
     """
 
-    def __init__(self, data: Tensor, shape: Sequence[int], scale: float, rows: Tensor):
+    def __init__(self, data: Tensor, shape: Sequence[int], scale: float, rows: Tensor, shift: float = 0.0):
         self.data = data
         self.shape = tuple(shape)
-        self.scale = scale
+        self.scale, self.shift = scale, shift
         self.rows = rows
         self.numbers = math.prod(self.shape)
 
@@ -50,10 +50,12 @@ class Inputs:
         for start in range(0, batch, step):
             piece = slice(start, start + step)
             self.fill(out[:, piece], task if isinstance(task, int) else task[:, piece], ids[:, piece])
+        if self.shift:
+            out += self.shift
         return out.view(replicas, batch, *self.shape)
 
     def fill(self, out: Tensor, task: int | Tensor, ids: Tensor) -> None:
-        """Writes the inputs of `ids` (K, b) into `out` (K, b, d)."""
+        """Writes the inputs of `ids` (K, b), scaled but not shifted, into `out` (K, b, d)."""
         torch.mul(self.examples(ids), self.scale, out=out)
 
     def examples(self, ids: Tensor) -> Tensor:
@@ -174,6 +176,9 @@ class StreamOptions(Knobs):
         None, ge=1, le=60_000, unit="examples", help="training examples drawn for each task; none: all there are"
     )
     validation: float = knob(0.1, ge=0, le=0.5, help="share of the training examples held out for decisions")
+    standardise: bool = knob(
+        False, help="show inputs with mean 0 and deviation 1 over the training data, as some protocols do, instead of 0 to 1"
+    )
     stream_seed: int | None = knob(
         None, ge=0, le=2**31 - 1, help="fixes the stream for all replicas; none: each replica's own seed decides"
     )
@@ -219,7 +224,10 @@ class Benchmark(ABC):
         `progress` receives a sentence and the share done, 0..1 (None: unknown). Raises DataError.
         """
         if self._source is None:
-            self._source = self.arranged(self.load(progress)).to(self.device)
+            source = self.load(progress)
+            if self.options.standardise:
+                source = source.standardised()
+            self._source = self.arranged(source).to(self.device)
 
     @property
     def source(self) -> Source:

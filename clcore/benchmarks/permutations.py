@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clcore.benchmarks.base import Inputs, StreamOptions
+from clcore.benchmarks.sources import Source
 from clcore.benchmarks.whole_sets import WholeSetBenchmark
 from clcore.knobs import knob
 from clcore.randomness import generator
@@ -17,9 +18,9 @@ from clcore.randomness import generator
 class PermutedInputs(Inputs):
     """Input number i of an example in task t is its stored number `permutations[row, t, i]`."""
 
-    def __init__(self, data: Tensor, shape: Sequence[int], scale: float, rows: Tensor, permutations: Tensor):
+    def __init__(self, source: Source, shape: Sequence[int], rows: Tensor, permutations: Tensor):
         """`permutations` (S, T, d)."""
-        super().__init__(data, shape, scale, rows)
+        super().__init__(source.data.flatten(1), shape, source.scale, rows, source.shift)
         self.permutations = permutations
 
     def fill(self, out: Tensor, task: int | Tensor, ids: Tensor) -> None:
@@ -44,11 +45,9 @@ class PermutedBenchmark(WholeSetBenchmark):
         )
 
     def inputs(self, distinct: Sequence[int], rows: Tensor) -> Inputs:
-        source, tasks = self.source, range(self.options.tasks)
+        tasks = range(self.options.tasks)
         permutations = torch.stack([torch.stack([self._permutation(seed, t) for t in tasks]) for seed in distinct])
-        return PermutedInputs(
-            source.data.flatten(1), self.facts.shape, source.scale, rows, permutations.to(self.device)
-        )
+        return PermutedInputs(self.source, self.facts.shape, rows, permutations.to(self.device))
 
     def _permutation(self, seed: int, task: int) -> Tensor:
         if task == 0 and self.options.first == "identity":

@@ -46,15 +46,13 @@ def rotation_taps(height: int, width: int, degrees: float) -> tuple[Tensor, Tens
 class RotatedInputs(Inputs):
     """Examples turned by their task's angle. `data` (N, (h + 2)·(w + 2)): images with a border of one zero."""
 
-    def __init__(
-        self, data: Tensor, shape: Sequence[int], scale: float, rows: Tensor, corners: Tensor, weights: Tensor
-    ):
+    def __init__(self, source: Source, shape: Sequence[int], rows: Tensor, corners: Tensor, weights: Tensor):
         """`corners` (S, T, d) and `weights` (S, T, 4, d) of `rotation_taps`."""
-        super().__init__(data, shape, scale, rows)
+        super().__init__(source.data.flatten(1), shape, source.scale, rows, source.shift)
         border = self.shape[-1] + 2
         self.offsets = (0, 1, border, border + 1)
         self.corners = corners
-        self.weights = weights * scale
+        self.weights = weights * source.scale
 
     def fill(self, out: Tensor, task: int | Tensor, ids: Tensor) -> None:
         if isinstance(task, int):
@@ -106,7 +104,7 @@ class RotatedBenchmark(WholeSetBenchmark):
         taps = [[rotation_taps(height, width, angle) for angle in self.angles(seed)] for seed in distinct]
         corners = torch.stack([torch.stack([c for c, _ in row]) for row in taps]).to(self.device)
         weights = torch.stack([torch.stack([w for _, w in row]) for row in taps]).to(self.device)
-        return RotatedInputs(self.source.data.flatten(1), self.facts.shape, self.source.scale, rows, corners, weights)
+        return RotatedInputs(self.source, self.facts.shape, rows, corners, weights)
 
     def task_names(self) -> list[str]:
         tasks, widest = self.options.tasks, self.options.max_angle

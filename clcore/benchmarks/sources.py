@@ -42,13 +42,23 @@ class SourceFacts:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: `data` (N, *shape) as stored, `scale` brings it to [0, 1], `labels` (N,); ids are on the CPU."""
+    """A data set: `data` (N, *shape) as stored, `scale` and `shift` bring it to what networks see, `labels` (N,).
+
+    Ids are on the CPU. Inputs are scaled to [0, 1] unless `standardised`.
+    """
 
     data: Tensor
     scale: float
     labels: Tensor
     train_ids: Tensor
     test_ids: Tensor
+    shift: float = 0.0
+
+    def standardised(self) -> Source:
+        """The same data, shown with mean 0 and standard deviation 1 over all numbers of the training examples."""
+        train = self.data[self.train_ids].double()
+        spread = float(train.std(correction=0))
+        return replace(self, scale=1 / spread, shift=-float(train.mean()) / spread)
 
     def to(self, device: torch.device) -> Source:
         return replace(self, data=self.data.to(device), labels=self.labels.to(device))

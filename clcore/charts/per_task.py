@@ -99,9 +99,9 @@ def _task_traces(
     drawn = {
         "type": "scatter", "mode": "lines", "name": label, "legendgroup": group,
         "showlegend": _labelled(j, T),
-        "x": [round(p * unit, 4) for p in line["position"]],
-        "y": [percent(v) for v in line["mean"]],
-        "customdata": [_words(row) for row in line.itertuples()],
+        "x": [round(p * unit, 4) for p in line["position"]] or [0],  # an empty trace would leave the legend
+        "y": [percent(v) for v in line["mean"]] or [None],
+        "customdata": _words(line),
         "hovertemplate": "%{y:.1f} % %{customdata}" + full,
         "line": {"color": style.color, "dash": style.dash, "width": 2},
         "connectgaps": False,
@@ -111,7 +111,7 @@ def _task_traces(
         "legendgroup": group, "showlegend": False,
         "x": [round(p * unit, 4) for p in ends["position"]],
         "y": [percent(v) for v in ends["mean"]],
-        "customdata": [_words(row) for row in ends.itertuples()],
+        "customdata": _words(ends),
         "hovertemplate": "%{y:.1f} % %{customdata}",
         "marker": {
             "color": style.color, "symbol": style.marker, "size": 7, "line": {"color": "@background", "width": 1},
@@ -170,8 +170,9 @@ def _labelled(k: int, T: int) -> bool:
     return T <= FEW_TASKS or k in (1, T) or k % 5 == 0
 
 
-def _words(row: Any) -> str:
-    return spread_words(row.low, row.high, row.n, row.diverged, row.total)
+def _words(frame: pd.DataFrame) -> list[str]:
+    columns = (frame[name].tolist() for name in ("low", "high", "n", "diverged", "total"))
+    return [spread_words(*row) for row in zip(*columns, strict=True)]
 
 
 def _of(frame: pd.DataFrame, task: int) -> pd.DataFrame:

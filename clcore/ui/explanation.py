@@ -205,12 +205,13 @@ def spoken(value: Spread, seeds: bool = True) -> str:
         return _("{k} of {n} diverged").format(k=value.diverged, n=value.total)
     if value.mean is None:
         return "–"
-    n = f" ({n_('{n} seed', '{n} seeds', value.n)})" if seeds else ""
+    behind = [n_("{n} seed", "{n} seeds", value.n)] if seeds else []
+    number = f"{100 * value.mean:.1f}"
     if value.half is not None:
-        return f"{100 * value.mean:.1f} ± {100 * value.half:.1f} %{n}"
-    if value.n == 2:
-        return _("{m} % ({a} to {b})").format(m=_pct(value.mean), a=_pct(value.low), b=_pct(value.high)) + n
-    return f"{100 * value.mean:.1f} %{n}"
+        number += f" ± {100 * value.half:.1f}"
+    elif value.n == 2:
+        behind.insert(0, _("{low:.1f} to {high:.1f}").format(low=100 * value.low, high=100 * value.high))
+    return f"{number} %" + (f" ({', '.join(behind)})" if behind else "")
 
 
 def _divergence(story: Story) -> list[str]:

@@ -12,7 +12,6 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ function paint(value, colors) {
   return `rgba(${r},${g},${b},${a * Number(opacity || 1)})`;
 }
 
-async function draw(state, { spec, library: url, alt, failure, locale }) {
+async function draw(state, { spec, library: url, alt, failure }) {
   const { plot, error } = state;
   const { colors, font } = palette(plot);
   const look = JSON.stringify(colors) + font;
@@ -97,13 +96,6 @@ async function draw(state, { spec, library: url, alt, failure, locale }) {
       toImageButtonOptions: { format: 'svg', filename: 'forgetting-lab', scale: 2 },
     });
     state.spec = spec; state.look = look; error.hidden = true;
-    if (!state.listening) {
-      state.listening = true;
-      plot.on('plotly_click', (event) => {
-        const point = event.points && event.points[0];
-        if (point && state.clicked) state.clicked({ x: point.x, y: point.y });
-      });
-    }
   } catch (problem) {
     error.textContent = failure + ' (' + problem.message + ')';
     error.hidden = false;
@@ -111,7 +103,7 @@ async function draw(state, { spec, library: url, alt, failure, locale }) {
 }
 
 export default function (component) {
-  const { data, parentElement, setStateValue } = component;
+  const { data, parentElement } = component;
   const plot = parentElement.querySelector('.lab-plot');
   const error = parentElement.querySelector('.lab-plot-error');
   let state = instances.get(plot);
@@ -127,7 +119,6 @@ export default function (component) {
     });
     state.observer.observe(plot);
   }
-  state.clicked = data.clicks ? (cell) => setStateValue('cell', cell) : null;
   state.waiting = data;
   if (!state.busy) (async () => {
     state.busy = true;
@@ -169,22 +160,16 @@ def publish_plotly() -> Path:
     return target
 
 
-def live_plot(
-    figure: dict[str, Any], key: str, *, alt: str, on_cell: Callable[[], None] | None = None
-) -> dict[str, Any] | None:
+def live_plot(figure: dict[str, Any], key: str, *, alt: str) -> None:
     """Draws or updates the figure on the node called `key`; colours may be theme tokens (`clcore.charts.theme`).
 
-    `alt` is read aloud in place of the picture. With `on_cell`, a click on a cell calls it and is returned.
+    `alt` is read aloud in place of the picture.
     """
     data = {
         "spec": json.dumps(figure, separators=(",", ":")),
         "height": figure["layout"]["height"],
         "library": f"app/static/{_library_name()}",
         "alt": alt,
-        "clicks": on_cell is not None,
-        "failure": _(
-            "The chart could not be drawn. Reload the page; if that does not help, the server may hide app/static."
-        ),
+        "failure": _("The chart could not be drawn. Reload the page; if that does not help, app/static is not served."),
     }
-    result = _component(key=key, data=data, height="content", on_cell_change=on_cell or (lambda: None))
-    return result.cell if on_cell is not None else None
+    _component(key=key, data=data, height="content")

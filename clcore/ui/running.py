@@ -250,15 +250,33 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
         st.skeleton(height=PANEL_HEIGHT)
         return
     live_plot(
-        per_task_figure(
-            series.curves(config), series.task_ends(config), tasks, chance=series.chance(), epochs=row.spec.epochs,
-            position=series.position if row.live and series.started else None, revision=row.id, height=PANEL_HEIGHT,
-            x=st.session_state.get("axis") or "tasks",
+        _curves(
+            row.id, series.seq, config, tuple(tasks), series.position if row.live and series.started else None,
+            st.session_state.get("axis") or "tasks", row.spec.epochs, series,
         ),
         key=f"curves-{row.id}",
         alt=_("Accuracy of {method} on each task while it learns one after the other. {result}").format(
             method=method_title(row.method), result=_result_line(series, config)
         ),
+    )  # fmt: skip
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def _curves(
+    run_id: str,
+    seq: int,
+    config: Config,
+    tasks: tuple[str, ...],
+    position: float | None,
+    x: str,
+    epochs: int,
+    _series: Series,
+) -> dict[str, Any]:
+    """The figure of a run's curves: built once per event, whoever looks."""
+    live, ends = _series.curves(config), _series.task_ends(config)
+    return per_task_figure(
+        live, ends, tasks, chance=_series.chance(), position=position, epochs=epochs, x=x, revision=run_id,
+        height=PANEL_HEIGHT,
     )  # fmt: skip
 
 
@@ -287,7 +305,8 @@ def _result_line(series: Series, config: Config) -> str:
         return _("no task has been finished yet")
     average, forgotten = series.metric(config, "acc"), series.metric(config, "forgetting")
     parts = [] if k == T else [_("after {k} of {T} tasks").format(k=k, T=T)]
-    parts.append(_("average {value}").format(value=spoken(average, seeds=False)))
+    said = spoken(average, seeds=False)
+    parts.append(said if average.diverged else _("average {value}").format(value=said))
     if forgotten.mean is not None and k > 1:
         points = signed(forgotten.mean) + ("" if forgotten.half is None else f" ± {100 * forgotten.half:.1f}")
         parts.append(_("forgetting {points}").format(points=points))
@@ -302,7 +321,8 @@ def _details(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
     with st.container(border=True, key="details"):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             if st.session_state.get("closer") not in labels:
-                st.session_state["closer"] = rows[0].id
+                told = [row.id for row in rows if series[row.id].finished_tasks]
+                st.session_state["closer"] = told[0] if told else rows[0].id
             chosen = _choice_of(labels)
             kind = st.segmented_control(
                 _("Matrix"), ["accuracy", "forgetting"], default="accuracy", required=True, key="matrix",
@@ -400,7 +420,7 @@ def _behind(value: Spread) -> str:
     if value.half is not None:
         return f"± {100 * value.half:.1f} · {seeds}"
     if value.n == 2:
-        return f"{100 * value.low:.1f} … {100 * value.high:.1f} · {seeds}"
+        return f"{signed(value.low)} … {signed(value.high)} · {seeds}"
     return seeds
 
 

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from clcore import events as ev
-from clcore.errors import StoreError
+from clcore.errors import LabError, StoreError
+from clcore.ui import live_plot
 from clcore.ui.links import link_of, params_of, values_of
 from tests.pages.conftest import ROOT
 from tests.pages.recorded import experiment, play, recording
@@ -217,3 +218,26 @@ def test_links_survive_the_way_through_a_spec():
     assert values["memory"] == [50, 75] and values["seeds"] == 4 and values["ewc.sweep"] is True
     assert values["ewc.strengths"] == [1.0, 10.0]
     assert {k for k, v in params_of(values).items() if v is not None} == set(link_of(runs))
+
+
+def test_the_back_button_takes_the_controls_back(app):
+    at = app()
+    at.slider(key="seeds").set_value(3).run()
+    assert at.query_params["seeds"] in ("3", ["3"])
+    at.query_params.clear()
+    at.run()
+    assert at.slider(key="seeds").value == 5 and not at.query_params
+
+
+def test_a_chart_library_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setattr(live_plot, "STATIC", file)
+    with pytest.raises(LabError, match="give this account write access"):
+        live_plot.publish_plotly()
+
+
+def test_the_chart_library_is_the_installed_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(live_plot, "STATIC", tmp_path / "static")
+    target = live_plot.publish_plotly()
+    assert target.stat().st_size > 1_000_000 and target == live_plot.publish_plotly()

@@ -12,6 +12,7 @@ from clcore.benchmarks.base import Benchmark
 from clcore.benchmarks.permuted_digits import PermutedDigits
 from clcore.benchmarks.rotated_digits import RotatedDigits
 from clcore.benchmarks.rotations import RotatedInputs, rotation_taps
+from clcore.benchmarks.sources import Source
 from clcore.benchmarks.split_digits import SplitDigits
 from clcore.benchmarks.toy_2d import Toy2D
 from clcore.errors import RequestError
@@ -395,9 +396,9 @@ def turned(image, degrees):
     """`image` (h, w) bytes turned by RotatedInputs."""
     height, width = image.shape
     corners, weights = rotation_taps(height, width, degrees)
-    data = torch.nn.functional.pad(image, (1, 1, 1, 1)).flatten()[None]
-    rows = torch.zeros(1, dtype=torch.long)
-    inputs = RotatedInputs(data, (1, height, width), 1.0, rows, corners[None, None], weights[None, None])
+    none = torch.zeros(1, dtype=torch.long)
+    source = Source(torch.nn.functional.pad(image, (1, 1, 1, 1))[None], 1.0, none, none, none)
+    inputs = RotatedInputs(source, (1, height, width), none, corners[None, None], weights[None, None])
     return inputs(0, torch.zeros(1, 1, dtype=torch.long))[0, 0, 0]
 
 
@@ -481,3 +482,18 @@ def test_the_memory_estimate_is_close(benchmark, scenario, options, replicas):
     real = bytes_of(made.stream(list(range(replicas))), made.source)
     estimate = benchmark.memory_estimate(options, scenario, replicas)
     assert 0.9 * real <= estimate <= 1.15 * real + 4096
+
+
+@pytest.mark.parametrize("benchmark", (SplitDigits, PermutedDigits, RotatedDigits))
+def test_standardised_inputs_are_an_affine_map_of_the_plain_ones(benchmark):
+    plain = build(benchmark, tasks=2, validation=0.0)
+    shifted = build(benchmark, tasks=2, validation=0.0, standardise=True)
+    images = SplitDigits({}, scenario="class", data_dir="unused").source  # the others may carry a border
+    data = images.data[images.train_ids].double() / 16
+    for task, other in zip(plain.stream([0]).tasks, shifted.stream([0]).tasks, strict=True):
+        positions = torch.arange(40)[None]
+        x, y = task.train.gather(positions)
+        z, same = other.train.gather(positions)
+        assert torch.equal(y, same)
+        expected = (x - data.mean()) / data.std(correction=0)
+        torch.testing.assert_close(z, expected.float(), rtol=1e-4, atol=1e-4)
