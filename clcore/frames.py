@@ -6,7 +6,7 @@ A `Series` reads only what is new and is shared by everybody who looks at the ru
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -84,6 +84,7 @@ class Series:
     _live: dict[float, dict[int, _Point]] = field(default_factory=dict)
     _rows: dict[int, tuple[int, ev.TaskFinished]] = field(default_factory=dict)
     _curve_rows: dict[tuple[Config, float], list[tuple]] = field(default_factory=dict)
+    _known: dict[tuple, Any] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def pull(self, store: EventSource) -> Series:
@@ -95,6 +96,8 @@ class Series:
         return self
 
     def _fold(self, seq: int, event: ev.Event) -> None:
+        if not isinstance(event, ev.Progress | ev.Evaluated | ev.PhaseStarted):
+            self._known.clear()
         match event:
             case ev.RunStarted():
                 self.started = event
@@ -185,6 +188,9 @@ class Series:
 
     def matrix(self, config: Config, kind: str = "accuracy") -> pd.DataFrame:
         """The accuracy (or forgetting) matrix as far as it is known: row (0..T), task (1..T), then as in `curves`."""
+        return self._once(("matrix", config, kind), lambda: self._matrix(config, kind))
+
+    def _matrix(self, config: Config, kind: str) -> pd.DataFrame:
         with self._lock:
             members = self.members(config)
             complete = [self.replica_matrix(i) for i in members]
@@ -216,9 +222,19 @@ class Series:
 
     def metric(self, config: Config, name: str) -> Spread:
         """One of `METRICS` over the tasks trained so far (all of them once the run has finished)."""
+        return self._once(("metric", config, name), lambda: self._metric(config, name))
+
+    def _metric(self, config: Config, name: str) -> Spread:
         members = self.members(config)
         values = [self._summary(i).get(name) for i in members]
         return spread(values, sum(i in self.diverged and v is None for i, v in zip(members, values, strict=True)))
+
+    def _once(self, key: tuple, compute: Callable[[], Any]) -> Any:
+        """What only changes at task ends is computed there, not at every look; callers must not write into it."""
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = compute()
+            return self._known[key]
 
     def replica_metric(self, config: Config, name: str) -> dict[int, float | None]:
         """A metric per seed, for paired comparisons."""

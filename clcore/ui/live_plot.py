@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,7 @@ export default function (component) {
 _component = st.components.v2.component("lab_plot", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
 
 
+@cache
 def _library_name() -> str:
     return f"plotly-{importlib.metadata.version('plotly')}.min.js"
 
