@@ -46,6 +46,14 @@ class RunStarted(_Event):
     note: str = Field("", description="a sentence when something asked for was dropped, such as an axis a method lacks")
 
 
+class Preparing(_Event):
+    """What happens before training starts, such as a download; thinned to a few per second."""
+
+    type: Literal["preparing"] = "preparing"
+    message: str = Field(description="a sentence for a person")
+    share: float | None = Field(None, description="0..1; None where nobody knows")
+
+
 class PhaseStarted(_Event):
     type: Literal["phase_started"] = "phase_started"
     task: int = Field(description="1-based")
@@ -132,7 +140,7 @@ class RunCancelled(_Event):
 
 
 Event = Annotated[
-    RunStarted | PhaseStarted | Progress | Evaluated | TaskFinished | Diverged | Insight | Resumed
+    RunStarted | Preparing | PhaseStarted | Progress | Evaluated | TaskFinished | Diverged | Insight | Resumed
     | RunFinished | RunFailed | RunCancelled,
     Field(discriminator="type"),
 ]  # fmt: skip

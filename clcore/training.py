@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import platform
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from clcore import capacity, metrics, registry
 from clcore.benchmarks.base import Benchmark, Stream
 from clcore.control import Control
 from clcore.errors import Cancelled, LabError, RequestError, TrainingError
-from clcore.events import Event, ReplicaInfo, Resumed, RunFinished, RunStarted, TaskFinished
+from clcore.events import Event, Preparing, ReplicaInfo, Resumed, RunFinished, RunStarted, TaskFinished
 from clcore.learner import Learner, Rows
 from clcore.spec import RunSpec
 
 Report = Callable[[Event], Any]
+Announce = Callable[[str, float | None], None]
 _CHECKPOINT_VERSION = 1
 
 
@@ -31,7 +33,7 @@ def train(
     report: Report = lambda event: None,
     control: Control | None = None,
     checkpoint: Path | None = None,
-    announce: Callable[[str, float | None], None] = lambda message, share: None,
+    announce: Announce = lambda message, share: None,
 ) -> dict[str, Any]:
     """Trains `run` and returns its result, which is also reported as `RunFinished`.
 
@@ -60,7 +62,7 @@ class _Session:
         build = registry.find("benchmark", run.benchmark, registry.benchmarks())
         benchmark: Benchmark = build(dict(run.options), scenario=run.scenario, data_dir=data_dir, device=self.device)
         capacity.check_fits(run, build, build.facts.classes, self.device)  # at least; exactly once the stream is known
-        benchmark.prepare(announce)
+        benchmark.prepare(_Announcer(report, announce))
         self.stream: Stream = benchmark.stream([r.seed for r in run.replicas])
         capacity.check_fits(run, build, self.stream.outputs, self.device)
         vectorized = all(registry.methods()[part].vectorized for part in run.method.parts)
@@ -219,6 +221,23 @@ class _Session:
         self.test, self.validation, self.footprints = state["test"], state["validation"], state["footprints"]
         self.report(Resumed(from_seq=state["seq"], task=state["tasks"]))
         return state["tasks"]
+
+
+class _Announcer:
+    """Passes on what a benchmark says while it loads, and reports it as events, a few per second."""
+
+    _EVERY = 0.25  # seconds
+
+    def __init__(self, report: Report, announce: Announce):
+        self._report, self._announce = report, announce
+        self._last: tuple[str, float] = ("", 0.0)
+
+    def __call__(self, message: str, share: float | None) -> None:
+        self._announce(message, share)
+        now = time.monotonic()
+        if message != self._last[0] or now - self._last[1] >= self._EVERY or share == 1:
+            self._last = (message, now)
+            self._report(Preparing(message=message, share=share))
 
 
 def chance_levels(stream: Stream) -> list[list[float | None]]:

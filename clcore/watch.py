@@ -32,6 +32,7 @@ class Watch:
         self.learner, self.task, self.phase, self.batches = learner, task, phase, batches
         self.total = int(batches.steps.max())
         self._ends = sorted(set(batches.steps.tolist()))
+        self._equal_length = len(self._ends) == 1
         self.next_end = self._ends.pop(0)
         self._read_every = _READ_EVERY[learner.device.type]
         points = learner.run.live_points
@@ -54,8 +55,9 @@ class Watch:
     def saw(self, batch: Batch, terms: Terms) -> None:
         self._trace.append({name: t.detach() for name, t in terms.items() if isinstance(t, Tensor)})
         for part in batch.replay:
-            present = part.count if self.next_end == self.total else part.count * (batch.count > 0)
-            self._replayed += present.sum()
+            # A replica that is through draws replay like the others, but takes no step.
+            trained = part.count if self._equal_length else part.count * (batch.count > 0)
+            self._replayed += trained.sum()
 
     def due(self, step: int) -> bool:
         done = step + 1

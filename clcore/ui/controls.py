@@ -137,36 +137,55 @@ def _strength_control(card: MethodCard, default: dict[str, Any]) -> tuple[float,
 
 
 def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[str]) -> dict[str, Any]:
-    def bound(widget, label, key, **more):
-        return widget(label, key=key, **more)
-
-    left, right = st.columns(2, wrap=False)
+    left, right = st.columns(2, gap="xsmall")
     with left:
-        epochs = bound(st.number_input, _("Epochs per task"), "epochs", **_range("epochs"), value=default["epochs"])
-        optimizer = bound(st.selectbox, _("Optimizer"), "optimizer", options=CHOICES["optimizer"],
-                          index=CHOICES["optimizer"].index(default["optimizer"]), format_func=str.upper)  # fmt: skip
-        momentum = bound(st.number_input, _("Momentum"), "momentum", **_range("momentum"), step=0.1,
-                         value=default["momentum"], format="%g", disabled=not sgd,
-                         help=None if sgd else _("Momentum belongs to SGD; Adam has its own."))  # fmt: skip
+        epochs = st.number_input(_("Epochs per task"), key="epochs", **_range("epochs"), value=default["epochs"])
+        optimizer = st.selectbox(
+            _("Optimizer"),
+            key="optimizer",
+            options=CHOICES["optimizer"],
+            index=CHOICES["optimizer"].index(default["optimizer"]),
+            format_func=str.upper,
+        )
+        momentum = st.number_input(
+            _("Momentum"),
+            key="momentum",
+            **_range("momentum"),
+            step=0.1,
+            value=default["momentum"],
+            format="%g",
+            disabled=not sgd,
+            help=None if sgd else _("Momentum belongs to SGD; Adam has its own."),
+        )
     with right:
-        batch = bound(st.number_input, _("Batch size"), "batch", **_range("batch"), value=default["batch"])
-        lr = bound(st.number_input, _("Learning rate"), "lr", **_range("lr"), step=0.01,
-                   value=default["lr"], format="%g")  # fmt: skip
-        decay = bound(st.number_input, _("Weight decay"), "decay", **_range("decay"), step=0.0001,
-                      value=default["decay"], format="%g")  # fmt: skip
-    hidden = bound(st.text_input, _("Hidden layers"), "hidden", value=default["hidden"],
-                   help=_("Units of each hidden layer, separated by commas."))  # fmt: skip
+        batch = st.number_input(_("Batch size"), key="batch", **_range("batch"), value=default["batch"])
+        lr = st.number_input(_("Learning rate"), key="lr", **_range("lr"), step=0.01, value=default["lr"], format="%g")
+        decay = st.number_input(
+            _("Weight decay"), key="decay", **_range("decay"), step=0.0001, value=default["decay"], format="%g"
+        )
+    hidden = st.text_input(
+        _("Hidden layers"),
+        key="hidden",
+        value=default["hidden"],
+        help=_("Units of each hidden layer, separated by commas."),
+    )
     classes = "class" in scenarios
-    active = bound(
-        st.selectbox, _("Active classes"), "active", options=CHOICES["active"],
-        index=CHOICES["active"].index(default["active"]), disabled=not classes,
+    active = st.selectbox(
+        _("Active classes"),
+        key="active",
+        options=CHOICES["active"],
+        index=CHOICES["active"].index(default["active"]),
+        disabled=not classes,
         help=_("Over which classes the softmax runs while training: seen so far, all, or the current task's.")
-        if classes else _("Only the class scenario has a choice here."),
-    )  # fmt: skip
-    state = bound(
-        st.selectbox, _("Optimizer state at a new task"), "optimizer-state", options=CHOICES["optimizer-state"],
+        if classes
+        else _("Only the class scenario has a choice here."),
+    )
+    state = st.selectbox(
+        _("Optimizer state at a new task"),
+        key="optimizer-state",
+        options=CHOICES["optimizer-state"],
         index=CHOICES["optimizer-state"].index(default["optimizer-state"]),
-    )  # fmt: skip
+    )
     return {
         "epochs": epochs, "batch_size": batch, "active_classes": active if classes else default["active"],
         "optimizer_state": state, "hidden": hidden,

@@ -35,9 +35,11 @@ PROBE = """() => {
             const words = status.innerText.split(/\\s+/).slice(0, 2).join(' ');
             if (words && probe.words.at(-1) !== words) probe.words.push(words);
         }
-    }).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true,
-                                attributeFilter: ['class'] });
+    }).observe(document.body, { subtree: true, childList: true, characterData: true });
+    let frame = 0;
     const sample = () => {
+        requestAnimationFrame(sample);
+        if (frame++ % 4) return;
         probe.frames += 1;
         for (const [plot, seen] of known) {
             if (!plot.isConnected || !plot.offsetHeight) { probe.vanished += 1; continue; }
@@ -45,7 +47,6 @@ PROBE = """() => {
             if (now < seen.lines) probe.blank += 1;
             seen.lines = Math.max(seen.lines, now);
         }
-        requestAnimationFrame(sample);
     };
     requestAnimationFrame(sample);
 }"""

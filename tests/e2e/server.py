@@ -114,7 +114,7 @@ class Server:
         deadline = time.monotonic() + seconds
         while not (found := condition()):
             assert time.monotonic() < deadline, f"waited {seconds} s in vain {why()}"
-            time.sleep(0.02)
+            time.sleep(0.05)
         return found
 
 

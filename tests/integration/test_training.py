@@ -75,6 +75,15 @@ def test_replayed_examples_are_counted_apart():
     )  # four steps in the second task; never more than the memory holds
 
 
+def test_a_replica_that_is_through_does_not_replay():
+    """Seeds 0–3 with seeded class order have tasks of different sizes; each counts as it would alone."""
+    case = dict(memories=(40,), options={"order": "seeded"}, batch_size=7)
+    together = result_of(split_run("er", seeds=range(4), **case))
+    alone = [result_of(split_run("er", seeds=(seed,), **case)) for seed in range(4)]
+    for key in ("train_samples", "replayed_samples"):
+        assert together[key] == sum(result[key] for result in alone)
+
+
 def test_events_tell_the_whole_story():
     events = []
     result = result_of(digits_run("ewc", seeds=(0, 1), settings={"ewc.penalty_step": "explicit"}), report=events.append)

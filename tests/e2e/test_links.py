@@ -1,0 +1,179 @@
+"""Links: every page opens first on a server of its own, a link is the experiment, and a bad link says so."""
+
+import ast
+
+import pytest
+
+from tests.e2e.lab_page import LabPage
+from tests.e2e.server import ROOT
+from tests.pages.recorded import experiment, play
+
+
+def pages() -> list[tuple[str, str]]:
+    """(path, title) of every page that app.py declares."""
+    tree = ast.parse((ROOT / "app.py").read_text(encoding="utf-8"))
+    found = []
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "st.Page":
+            words = {keyword.arg: keyword.value for keyword in call.keywords}
+            title = words["title"].args[0].value
+            path = "" if "default" in words else words["url_path"].value
+            found.append((f"/{path}", title))
+    return found
+
+
+TITLES = [title for _, title in pages()]
+# Which entries any navigation showed at any moment since the page was opened.
+ENTRIES = """() => {
+    window.entries = new Set();
+    const look = () => document.querySelectorAll(
+        '[data-testid="stTopNavLink"], [data-testid="stSidebarNavLink"], [data-testid="stSidebarNavItems"] a'
+    ).forEach(link => window.entries.add(link.innerText.trim().split('\\n').at(-1)));
+    new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true });
+}"""
+
+
+@pytest.mark.parametrize(("path", "title"), pages())
+def test_every_page_opens_first_on_a_new_server(fresh_server, new_page, browser, path, title):
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.add_init_script(f"({ENTRIES})()")
+    lab = LabPage(context.new_page(), fresh_server)
+    lab.open(path)
+    links = lab.page.locator('[data-testid="stTopNavLink"]')
+    lab.until(lambda: links.count() == len(TITLES))
+    current = [link for link in links.all() if link.get_attribute("aria-current") == "page"]
+    shown = [text.split("\n")[-1] for text in links.all_inner_texts()]
+    seen = set(lab.page.evaluate("() => [...window.entries]"))
+    heading, exception = lab.key("page").inner_text(), lab.page.locator('[data-testid="stException"]').count()
+    context.close()
+    assert shown == TITLES and seen - {""} == set(TITLES)
+    assert not exception and heading.strip()
+    assert [text.get_attribute("href") for text in current] == [] or len(current) == 1
+
+
+CHANGES = {
+    "question": "What changes when nobody tells it the task?",
+    "benchmark": "Permuted digits",
+    "scenario": ["Class"],
+    "method": ["L2 anchor", "Joint training"],
+    "memory": ["20"],
+    "ewc-strength": 2,
+    "l2-sweep": True,
+    "l2-strengths": ["3"],
+    "seeds": -2,
+    "epochs": "4",
+    "batch": "8",
+    "lr": "0.05",
+    "momentum": "0.5",
+    "decay": "0.001",
+    "hidden": "64,32",
+    "active": "all",
+    "optimizer-state": "keep",
+    "option-tasks": "4",
+    "option-train_per_task": "300",
+    "option-validation": "0.2",
+    "option-stream_seed": "7",
+    "option-first": "identity",
+    "ewc-fisher": "sampled",
+    "ewc-fisher_samples": "500",
+    "ewc-penalty_step": "explicit",
+    "l2-penalty_step": "implicit",
+    "er-replay_batch": "8",
+    "er-loss": "sum",
+    "er-memory_update": "online",
+    "joint-restart": True,
+    "optimizer": "ADAM",
+}
+
+
+def change(lab: LabPage, key: str, wish) -> None:
+    """Sets a control as a person would: picks, presses, types, moves with the arrow keys."""
+    box = lab.key(key)
+    before = lab.controls().get(key)
+    if isinstance(wish, bool):
+        box.locator("label").first.click()
+    elif isinstance(wish, int):
+        for _ in range(abs(wish)):
+            box.locator("input").press("ArrowRight" if wish > 0 else "ArrowLeft")
+    elif isinstance(wish, list):
+        for word in wish:
+            if box.get_by_role("toolbar").count():
+                box.get_by_role("toolbar").get_by_text(word, exact=True).click()
+            else:
+                box.locator("input").fill(word)
+                lab.page.get_by_role("option", name=word, exact=True).first.click()
+                lab.page.keyboard.press("Escape")
+    elif box.get_by_role("combobox").count():
+        box.get_by_role("button", name="Open").click()
+        lab.page.get_by_role("option", name=wish, exact=True).click()
+    else:
+        box.locator("input").fill(wish)
+        box.locator("input").press("Enter")
+    lab.until(lambda: lab.controls().get(key) != before)
+    lab.settle()
+
+
+def unfold(lab: LabPage) -> None:
+    for key in ("training-settings", "more-settings"):
+        lab.key(key).locator("summary").click()
+    lab.key("optimizer-state").locator("input").wait_for()
+    lab.key("option-validation").locator("input").wait_for()
+
+
+def test_a_link_reproduces_every_control(server, new_page):
+    lab = new_page(server)
+    unfold(lab)
+    for key, wish in CHANGES.items():
+        change(lab, key, wish)
+    wanted = {key: value for key, value in lab.controls().items() if key != "no-strength"}
+    assert set(CHANGES) <= set(wanted) and len(lab.query) > 20
+    untouched = set(wanted) - set(CHANGES) - {"l2-strength", "ewc-sweep"}
+    assert not untouched, f"these controls are not covered: {untouched}"
+
+    other = new_page(server, "/?" + lab.page.url.split("?", 1)[1])
+    unfold(other)
+    other.until(lambda: other.controls() == lab.controls())
+    assert other.page.url == lab.page.url
+    assert not other.page.locator(".st-key-page [data-testid='stAlert']").filter(has_text="could not be used").count()
+
+
+def test_a_link_reproduces_the_view(server, new_page):
+    rows = experiment("finetune", "ewc")
+    first = play(server.store, rows[0])
+    name = server.store.run(first).experiment
+    play(server.store, rows[1], experiment=name)
+    lab = new_page(server, x=name)
+    change(lab, "matrix", ["F · forgetting"])
+    change_view(lab, "row0", "future", axis="epochs")
+    wanted = lab.query
+    assert {key: wanted.get(key) for key in ("matrix", "axis", "row0", "future", "x")} == {
+        "matrix": ["forgetting"], "axis": ["epochs"], "row0": ["true"], "future": ["true"], "x": [name],
+    }  # fmt: skip
+    other = new_page(server, "/?" + lab.page.url.split("?", 1)[1])
+    other.page.get_by_role("button", name="View").click()
+    other.key("row0").locator("input").wait_for()
+    shown = other.controls()
+    assert (shown["row0"], shown["future"], shown["axis"]) == ("true", "true", "epochs")
+    assert shown["matrix"] == "F · forgetting" and other.query == wanted
+
+
+def change_view(lab: LabPage, *toggles: str, axis: str) -> None:
+    lab.page.get_by_role("button", name="View").click()
+    for key in toggles:
+        change(lab, key, True)
+    change(lab, "axis", [axis])
+    lab.page.keyboard.press("Escape")
+    lab.until(lambda: "axis" in lab.query)
+
+
+def test_what_a_link_cannot_mean_is_said(server, new_page):
+    lab = new_page(server, epochs="lots", seeds=99, method="nonesuch", colour="blue", **{"option.tasks": 0})
+    said = lab.page.locator('[data-testid="stAlert"]').first.inner_text()
+    for key in ("epochs", "seeds", "method", "colour", "tasks"):
+        assert key in said, said
+    assert lab.button("run").is_enabled()
+
+
+def test_an_unknown_experiment_is_said(server, new_page):
+    lab = new_page(server, x="ffffffffffff")
+    assert "no experiment or run 'ffffffffffff'" in lab.page.locator('[data-testid="stAlert"]').first.inner_text()
