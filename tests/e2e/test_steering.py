@@ -5,7 +5,7 @@ import time
 SLOW = {"method": "finetune", "seeds": 1, "epochs": 150, "option.tasks": 5}
 
 
-def test_pause_step_resume_and_cancel(server, new_page, record_property):
+def test_pause_step_resume_and_cancel(server, new_page):
     lab = new_page(server, **SLOW)
     experiment = lab.run()
     [run] = server.wait(experiment, "running")
@@ -32,7 +32,7 @@ def test_pause_step_resume_and_cancel(server, new_page, record_property):
     lab.button("cancel").click()
     server.wait(experiment, "cancelled", seconds=20)
     took = time.perf_counter() - clicked
-    record_property("cancel_seconds", round(took, 2))
+    print(f"click -> cancelled: {took:.2f} s")
     assert took < 3, f"click → cancelled took {took:.2f} s"  # about 0.5 s where nothing else runs
     lab.shows("cancelled")
     assert server.store.run(run.id).result["status"] == "cancelled"

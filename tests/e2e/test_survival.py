@@ -3,20 +3,19 @@
 import psutil
 import pytest
 
+from tests.e2e.lab_page import LabPage
 from tests.e2e.server import matrices
 
-ENDLESS = {"method": "finetune", "seeds": 2, "epochs": 5000, "option.tasks": 3}
+ENDLESS = "method=finetune&seeds=1&epochs=400&option.tasks=10"
 WHOLE = {"method": "er", "seeds": 2, "epochs": 30, "option.tasks": 3}
 
 
 @pytest.fixture(scope="module")
 def endless(server, browser):
     """The experiment of a run that outlasts the tests, started from the page."""
-    from tests.e2e.lab_page import LabPage
-
     context = browser.new_context()
     lab = LabPage(context.new_page(), server)
-    lab.open("/?method=finetune&seeds=2&epochs=5000&option.tasks=3")
+    lab.open(f"/?{ENDLESS}")
     experiment = lab.run()
     server.wait(experiment, "running")
     context.close()
