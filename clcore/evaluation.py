@@ -6,6 +6,9 @@ beside it. A row is exact: it counts every example of every task's split.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -14,14 +17,22 @@ from clcore.methods.base import Method
 from clcore.networks.classifier import Classifier
 
 CHUNK = 128
+_LIVE_CACHE_NUMBERS = 1 << 26
 
 
 class Evaluator:
-    """Accuracies `(K, T)` of a group of replicas, NaN where a cell has no meaning."""
+    """Accuracies `(K, T)` of a group of replicas, NaN where a cell has no meaning.
 
-    def __init__(self, method: Method, classifier: Classifier, stream: Stream, live_examples: int):
+    `unsound` (K,) marks replicas whose outputs were not finite; their cells are NaN.
+    """
+
+    def __init__(
+        self, method: Method, classifier: Classifier, stream: Stream, live_examples: int, pulse: Callable[[], None]
+    ):
         self.method, self.classifier, self.stream = method, classifier, stream
         self.live_examples = live_examples
+        self.pulse = pulse
+        self.unsound = torch.zeros(len(stream.tasks[0].test.lengths), dtype=torch.bool)
         self._live: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
 
     def row(self, seen_tasks: int, which: str = "test") -> Tensor | None:
@@ -37,10 +48,18 @@ class Evaluator:
         replicas = len(self.stream.tasks[0].test.lengths)
         result = torch.full((replicas, len(self.stream.tasks)), torch.nan, dtype=torch.float64)
         for t in range(seen_tasks):
-            if t not in self._live:
-                self._live[t] = list(_chunks(self.stream.tasks[t].test, self.live_examples))
-            result[:, t] = self._accuracy(t, seen_tasks, self._live[t])
+            result[:, t] = self._accuracy(t, seen_tasks, self._live_chunks(t, replicas))
         return result
+
+    def _live_chunks(self, task: int, replicas: int):
+        """The fixed subset of a task, gathered once where memory allows."""
+        subset = _chunks(self.stream.tasks[task].test, self.live_examples)
+        numbers = replicas * self.live_examples * math.prod(self.stream.input_shape)
+        if numbers * len(self.stream.tasks) > _LIVE_CACHE_NUMBERS:
+            return subset
+        if task not in self._live:
+            self._live[task] = list(subset)
+        return self._live[task]
 
     def accuracy(self, task: int, split: Split) -> Tensor:
         """(K,) accuracy on one split of a task that is being learned."""
@@ -60,13 +79,19 @@ class Evaluator:
         units = self.classifier.predicted_units(task, seen_tasks)
         masked = None if bool(units.all()) else ~units
         correct = total = 0
+        finite = True
         for x, y, weight in chunks:
+            self.pulse()
             logits = self.method.predict(x, task)
+            finite = finite & torch.isfinite(logits).flatten(1).all(1)
             if masked is not None:
                 logits = logits.masked_fill(masked, float("-inf"))
             correct = correct + ((logits.argmax(-1) == y) & weight).sum(1)
             total = total + weight.sum(1)
-        return (correct.double() / total.double()).cpu()
+        accuracy = correct.cpu().double() / total.cpu().double()
+        unsound = ~finite.cpu()  # the largest of NaNs is no prediction
+        self.unsound |= unsound
+        return accuracy.masked_fill(unsound, torch.nan)
 
 
 def _chunks(split: Split, first: int | None = None):

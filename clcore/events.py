@@ -66,10 +66,10 @@ class Progress(_Event):
 
     type: Literal["progress"] = "progress"
     task: int
-    position: float = Field(description="tasks trained, with fraction: 0 at the start, T at the end")
-    replicas: list[int]
-    losses: dict[str, Row] = Field(description="mean of each loss term since the last report, per replica")
-    train_samples: int
+    position: float = Field(description="tasks trained by the whole run, with fraction: 0 at the start, T at the end")
+    replicas: list[int] = Field(description="the group that reports")
+    losses: dict[str, Row] = Field(description="mean of each loss term since the last report, per replica of the group")
+    train_samples: int = Field(description="examples of the stream trained so far, over all replicas of the run")
     train_seconds: float
 
 
@@ -132,6 +132,7 @@ class RunFailed(_Event):
     type: Literal["run_failed"] = "run_failed"
     message: str = Field(description="one sentence for a person")
     traceback: str = ""
+    bad_request: bool = Field(False, description="the request itself was wrong; trying again will not help")
 
 
 class RunCancelled(_Event):

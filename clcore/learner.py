@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,9 +14,10 @@ from torch import Tensor
 from clcore import registry
 from clcore.benchmarks.base import Benchmark, Task
 from clcore.control import Control
+from clcore.errors import RequestError
 from clcore.evaluation import Evaluator
-from clcore.events import Event, Insight, PhaseStarted
-from clcore.methods.base import ClosedForm, Context, Method, Phase, PhaseResult, Terms
+from clcore.events import Diverged, Event, Insight, PhaseStarted
+from clcore.methods.base import ClosedForm, Context, Method, Phase, PhaseResult, Plan, Terms
 from clcore.methods.composition import Composition
 from clcore.methods.parts.guard import Guard
 from clcore.minibatches import MiniBatches
@@ -31,7 +33,7 @@ Rows = list[list[float | None]]
 
 @dataclass
 class Counters:
-    """What a group's training cost. A running clock is stopped while somebody evaluates."""
+    """What a group's training cost. Its clock stands still while somebody evaluates, and leaves out time spent holding."""
 
     train_samples: int = 0
     replayed_samples: int = 0
@@ -39,15 +41,42 @@ class Counters:
     train_cpu_seconds: float = 0.0
     evaluation_seconds: float = 0.0
 
+    def clock(self, control: Control) -> _Clock:
+        return _Clock(self, control)
+
+
+class _Clock:
+    """Adds the time between `start` and `stop` to a group's counters, as training or as evaluation."""
+
+    def __init__(self, counters: Counters, control: Control):
+        self._counters, self._control = counters, control
+        self._running = False
+
     def start(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
+        self._running = True
+        self._wall, self._cpu = self._now(), time.process_time()
 
     def stop(self) -> None:
-        self.train_seconds += time.perf_counter() - self._wall
-        self.train_cpu_seconds += time.process_time() - self._cpu
+        if self._running:
+            self._running = False
+            self._counters.train_seconds += self._now() - self._wall
+            self._counters.train_cpu_seconds += time.process_time() - self._cpu
 
-    def evaluated(self, since: float) -> None:
-        self.evaluation_seconds += time.perf_counter() - since
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Counts the block as evaluation, in the middle of training or beside it."""
+        interrupted = self._running
+        self.stop()
+        started = self._now()
+        try:
+            yield
+        finally:
+            self._counters.evaluation_seconds += self._now() - started
+            if interrupted:
+                self.start()
+
+    def _now(self) -> float:
+        return time.perf_counter() - self._control.held_seconds
 
 
 class Learner:
@@ -60,8 +89,11 @@ class Learner:
         benchmark: Benchmark,
         report: Callable[[Event], Any],
         control: Control,
+        overall: Callable[[Learner, float], tuple[float, int]] | None = None,
     ):
+        """`overall` turns a group's position into the whole run's, and says what all groups have trained (samples)."""
         self.run, self.members, self.report, self.control = run, list(members), report, control
+        self.overall = overall or (lambda learner, position: (position, learner.counters.train_samples))
         self.device = benchmark.device
         replicas = [run.replicas[i] for i in self.members]
         self.seeds = [r.seed for r in replicas]
@@ -70,28 +102,29 @@ class Learner:
         weights = list(Generators(self.seeds, "weights"))
         network = build(self.stream.input_shape, self.stream.outputs, run.network.hidden, weights).to(self.device)
         self.classifier = Classifier(network, self.stream.groups, run.scenario, run.active_classes)
-        self.method = _make_method(run, replicas, self.classifier, self.stream, self.device)
-        self.classifier.network = self.method.adapt(network)
+        self.method = _make_method(run, replicas, self.classifier, self.stream, self.device, control.at_step)
+        self.classifier.network = self.method.adapt(network).to(self.device)
+        self.method.setup()
         self.generators = Generators(self.seeds, "batches")
-        self.evaluator = Evaluator(self.method, self.classifier, self.stream, run.live_examples)
+        self.evaluator = Evaluator(self.method, self.classifier, self.stream, run.live_examples, control.at_step)
         self.alive = torch.ones(len(replicas), dtype=torch.bool)
         self.counters = Counters()
+        self.clock = self.counters.clock(control)
+        self._last_step = 0
         self._kept_optimizers: list[torch.optim.Optimizer] | None = None
 
     def learn(self, task: Task) -> None:
         """Begins, trains and ends one task."""
-        self.counters.start()
-        self.classifier.learning = task.index
-        self.method.begin(task)
-        plan, result = self.method.phases(task), None
-        while True:
-            try:
-                phase = plan.send(result)
-            except StopIteration:
-                break
-            result = self._train(task, phase)
-        self.method.end(task)
-        self.counters.stop()
+        self.clock.start()
+        try:
+            self.classifier.learning = task.index
+            self.method.begin(task)
+            plan, result = self.method.phases(task), None
+            while (phase := _advance(plan, result)) is not None:
+                result = self._train(task, phase)
+            self.method.end(task)
+        finally:
+            self.clock.stop()
         if insight := self.method.insight():
             self.report(Insight(task=task.index + 1, arrays=insight))
 
@@ -111,9 +144,21 @@ class Learner:
         )
         drop_caches(self.method)
         watch = Watch(self, task, phase, batches)
-        self._steps(batches, self._optimizers(phase), Guard(self._frozen(task, phase, batches.tasks)), watch)
-        self.counters.train_samples += batches.samples
-        return PhaseResult(watch.mean_loss(), lambda: self.evaluator.accuracy(task.index, task.validation))
+        try:
+            self._steps(batches, self._optimizers(phase), Guard(self._frozen(task, phase, batches.tasks)), watch)
+        finally:
+            watch.settle()
+            self._last_step = watch.total
+        return PhaseResult(watch.mean_loss(), lambda: self._validation_accuracy(task))
+
+    def _validation_accuracy(self, task: Task) -> Tensor:
+        if task.validation is None:
+            raise RequestError(
+                f"{self.run.method.name} decides on validation data, but {self.run.benchmark}.validation is 0; "
+                "give a share above 0."
+            )
+        with self.clock.evaluating():
+            return self.evaluator.accuracy(task.index, task.validation)
 
     def _steps(self, batches: MiniBatches, optimizers: list[torch.optim.Optimizer], guard: Guard, watch: Watch) -> None:
         """The textbook loop."""
@@ -137,8 +182,8 @@ class Learner:
                 guard.restore()
             watch.saw(batch, terms)
             if watch.due(step):
-                if len(lost := watch.diverged(step, terms, lr)):
-                    _park(lost, *state)
+                if len(lost := watch.diverged(step, terms, lr, parameters)):
+                    self._park(lost, *state)
                     still.hold(lost, *state)
                 still.put_back(*state)
                 watch.look(step, terms)
@@ -146,9 +191,13 @@ class Learner:
 
     def row(self, seen_tasks: int, which: str) -> Rows | None:
         """Row `seen_tasks` of the test or validation matrices; None where a cell has no meaning."""
-        started = time.perf_counter()
-        row = self.evaluator.row(seen_tasks, which)
-        self.counters.evaluated(started)
+        with self.clock.evaluating():
+            row = self.evaluator.row(seen_tasks, which)
+        for k in (self.evaluator.unsound & self.alive).nonzero().flatten().tolist():
+            # The last step ruined it, and no later loss could show that.
+            self.alive[k] = False
+            lost = Diverged(replica=self.members[k], task=max(1, seen_tasks), step=self._last_step, term="outputs")
+            self.report(lost)
         return None if row is None else self.readable(row)
 
     def readable(self, accuracy: Tensor) -> Rows:
@@ -192,7 +241,7 @@ class Learner:
 
     def _optimizers(self, phase: Phase) -> list[torch.optim.Optimizer]:
         """Fresh ones for every phase: stale momentum moves frozen weights. `keep` is for protocols that do otherwise."""
-        if self.run.optimizer_state == "reset" or phase.optimizers is not None:
+        if self.run.optimizer_state == "reset" or phase.optimizers is not None or phase.fresh:
             return self._fresh_optimizers(phase)
         if self._kept_optimizers is None:
             self._kept_optimizers = self._fresh_optimizers(phase)
@@ -205,19 +254,31 @@ class Learner:
     def _frozen(self, task: Task, phase: Phase, trained: tuple[int, ...]) -> dict[torch.nn.Parameter, Tensor]:
         """The phase's frozen entries, and in the task scenario the output units of tasks that are not trained on.
 
-        Those have a zero gradient, so only weight decay and moments from other tasks could move them.
+        Those have a zero gradient, so only weight decay and moments from other tasks could move them. Earlier tasks are
+        trained on by the replicas that replay.
         """
         frozen = dict(phase.frozen)
         drifts = self.run.optimizer.weight_decay > 0 or self.run.optimizer_state == "keep"
         if self.run.scenario == "task" and drifts:
-            replayed = range(task.index) if self.method.uses_memory else ()
-            units = self.stream.groups[sorted({*trained, *replayed})].any(0)
+            groups = self.stream.groups
+            units = groups[list(trained)].any(0).expand(len(self.seeds), -1)
+            if self.method.uses_memory:
+                replays = (self.method.context.memories > 0).to(self.device).unsqueeze(1)
+                units = units | (replays & groups[: task.index].any(0))
             head = self.classifier.network.head
-            mask = torch.ones(head.width, dtype=torch.bool, device=self.device)
-            mask[: len(units)] = ~units
-            for parameter in (head.weight, head.bias):
-                frozen[parameter] = frozen[parameter] | mask if parameter in frozen else mask
+            mask = torch.ones(len(self.seeds), head.width, dtype=torch.bool, device=self.device)
+            mask[:, : units.shape[1]] = ~units
+            for parameter, own in ((head.weight, mask.unsqueeze(1)), (head.bias, mask)):
+                frozen[parameter] = frozen[parameter] | own if parameter in frozen else own
         return frozen
+
+    @torch.no_grad()
+    def _park(self, which: Tensor, *roots: Any) -> None:
+        """Makes the rows of replicas that diverged finite, so that nothing downstream meets a NaN; they are never read."""
+        for _, leaf in leaves(list(roots)):
+            if isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == len(self.seeds) and leaf.is_floating_point():
+                rows = which.to(leaf.device)
+                leaf[rows] = leaf[rows].nan_to_num(0, 0, 0)
 
 
 class _Moments(Stateful):
@@ -250,15 +311,15 @@ def _backward(terms: Terms, parameters: list[torch.nn.Parameter]) -> None:
         term.add_gradient()
 
 
-@torch.no_grad()
-def _park(which: Tensor, *roots: Any) -> None:
-    """Makes the rows of replicas that diverged finite, so that nothing downstream meets a NaN; they are never read."""
-    for _, leaf in leaves(list(roots)):
-        if isinstance(leaf, Tensor) and leaf.dim() and leaf.is_floating_point():
-            leaf[which] = 0
+def _advance(plan: Plan, result: PhaseResult | None) -> Phase | None:
+    """The plan's next phase, told how the last one went; None at its end."""
+    try:
+        return plan.send(result)
+    except StopIteration:
+        return None
 
 
-def _make_method(run: RunSpec, replicas: Sequence[Replica], classifier: Classifier, stream, device) -> Method:
+def _make_method(run: RunSpec, replicas: Sequence[Replica], classifier: Classifier, stream, device, pulse) -> Method:
     """The run's method, or the composition of its parts; strengths go to the first part that has one."""
     context = Context(
         classifier=classifier,
@@ -270,6 +331,7 @@ def _make_method(run: RunSpec, replicas: Sequence[Replica], classifier: Classifi
         optimizer=run.optimizer,
         batch_size=run.batch_size,
         device=device,
+        pulse=pulse,
     )
     swept = run.method.swept_part
     strengths = None if swept is None else torch.tensor([r.strength for r in replicas], device=device)

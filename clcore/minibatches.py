@@ -25,7 +25,7 @@ class MiniBatches:
     """The mini-batches of one phase: `epochs` passes over the training splits of `tasks`.
 
     steps     (K,) gradient steps each replica takes; 0 for those that are not `active`
-    samples   examples of the stream yielded so far, over all replicas
+    samples   examples of the stream that have entered a gradient step so far, over all replicas
     """
 
     def __init__(
@@ -46,8 +46,17 @@ class MiniBatches:
         self.lengths = sum(split.lengths.cpu() for split in self.splits)
         self.steps = torch.where(active.cpu(), epochs * ((self.lengths + batch_size - 1) // batch_size), 0)
         self.samples = 0
+        self._counts_in = torch.ones(len(self.steps))
         self._generators = generators
         self._queues = [_Queue(int(n), batch_size, self.rows) for n in self.lengths]
+
+    def trained(self) -> None:
+        """The batch yielded last has entered a gradient step."""
+        self.samples += int(self._current @ self._counts_in)
+
+    def leave_out(self, replica: int) -> None:
+        """From now on, count no examples of a replica (it diverged)."""
+        self._counts_in[replica] = 0
 
     def __iter__(self) -> Iterator[Batch]:
         total = int(self.steps.max())
@@ -66,12 +75,12 @@ class MiniBatches:
         weight = torch.stack([d[1] for d in drawn])  # (K, steps, rows)
         epochs = [d[2] for d in drawn]
         count = weight.sum(2)
-        per_step = count.sum(0).tolist()
+        counts = count  # on the CPU, for the books
         weight, count = weight.to(device), count.to(device)
         x, y, ids, task = self._gather(positions.to(device))
         for s in range(steps):
             at = slice(s * rows, (s + 1) * rows)
-            self.samples += int(per_step[s])
+            self._current = counts[:, s]
             yield Batch(
                 x[:, at], y[:, at], weight[:, s], count[:, s],
                 task if isinstance(task, int) else task[:, at], ids[:, at], tuple(e[s] for e in epochs),

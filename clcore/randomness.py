@@ -22,7 +22,6 @@ class Generators:
     """One generator per replica for one purpose: a list with a state that can be saved and restored row by row."""
 
     def __init__(self, seeds: Sequence[int], purpose: str):
-        self.purpose = purpose
         self._generators = [generator(seed, purpose) for seed in seeds]
 
     def __len__(self) -> int:

@@ -40,7 +40,7 @@ class Stateful:
         self.restored()
 
     def restored(self) -> None:
-        """Called after the state was loaded or rows of it were put back: drop caches here."""
+        """Called after the state was loaded and at the start of a phase: drop what was computed ahead."""
 
 
 def _save(value: Any, where: str) -> Any:
@@ -49,7 +49,7 @@ def _save(value: Any, where: str) -> Any:
     if isinstance(value, Tensor):
         return value.detach()
     if isinstance(value, Generators):
-        return {"generators": value.state_dict()["states"], "purpose": value.purpose}
+        return {"generators": value.state_dict()["states"]}
     if isinstance(value, Stateful):
         return {"stateful": value.state_dict(), "kind": type(value).__qualname__}
     if isinstance(value, (list, tuple)):
@@ -112,6 +112,7 @@ class StandStill:
 
     Replicas never influence one another, so it is enough to remember an inactive replica's rows when it becomes inactive
     and to put them back before anybody looks; what the shared tensor operations do to those rows in between is discarded.
+    Caches (a leading underscore) stay: what they hold for the others must not depend on who stands still.
     """
 
     def __init__(self, replicas: int):
@@ -126,7 +127,7 @@ class StandStill:
             if isinstance(leaf, Generators):
                 rows[path] = leaf.state_dict()["states"][which.cpu()]
             elif leaf.dim() and leaf.shape[0] == self.replicas:
-                rows[path] = leaf[which].clone()
+                rows[path] = leaf[which.to(leaf.device)].clone()
         self._held.append((which, rows))
 
     @torch.no_grad()
@@ -141,9 +142,7 @@ class StandStill:
                     states[which.cpu()] = rows[path]
                     leaf.load_state_dict({"states": states})
                 else:
-                    leaf[which] = rows[path]
-        if self._held:
-            drop_caches(list(roots))
+                    leaf[which.to(leaf.device)] = rows[path]
 
     def release(self) -> None:
         self._held.clear()

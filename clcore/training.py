@@ -6,7 +6,8 @@ import os
 import pickle
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +63,23 @@ class _Session:
         build = registry.find("benchmark", run.benchmark, registry.benchmarks())
         benchmark: Benchmark = build(dict(run.options), scenario=run.scenario, data_dir=data_dir, device=self.device)
         capacity.check_fits(run, build, build.facts.classes, self.device)  # at least; exactly once the stream is known
-        benchmark.prepare(_Announcer(report, announce))
+        benchmark.prepare(_Announcer(report, announce, self.control))
         self.stream: Stream = benchmark.stream([r.seed for r in run.replicas])
         capacity.check_fits(run, build, self.stream.outputs, self.device)
         vectorized = all(registry.methods()[part].vectorized for part in run.method.parts)
-        for members in capacity.groups(run, self.stream, self.device, vectorized):
-            self.learners.append(Learner(run, members, benchmark, report, self.control))
+        self._saved = self._checkpoint()
+        planned = capacity.groups(run, self.stream, self.device, vectorized)
+        groups = self._saved["groups"] if self._saved else planned
+        for members in groups:
+            self.control.at_step()
+            self.learners.append(Learner(run, members, benchmark, report, self.control, self._overall))
         if run.optimizer_state == "keep" and self.learners[0].method.freezes:
             raise RequestError(
                 f"{run.method.name} freezes weights and needs fresh optimizers; choose --optimizer-state reset."
             )
 
     def run_all(self) -> dict[str, Any]:
-        done = self._resume()
+        done = self._resume(self._saved)
         if done is None:
             self.report(self._plan())
             self._finish_task(0)
@@ -146,12 +151,18 @@ class _Session:
     def _device_name(self) -> str:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
 
-    def result(self, status: str) -> dict[str, Any]:
-        """One entry of `runs` in the command line's JSON. Rows of tasks that were not finished are None."""
+    def _overall(self, learner: Learner, position: float) -> tuple[float, int]:
+        """Groups take turns at every task: the run's position, and the examples trained by all of them."""
+        finished = len(self.test) - 1
+        turn = self.learners.index(learner)
+        samples = sum(other.counters.train_samples for other in self.learners)
+        return finished + (turn + position - finished) / len(self.learners), samples
+
+    def result(self, status: str) -> dict[str, Any] | None:
+        """One entry of `runs` in the command line's JSON, None before row 0; unfinished rows are None."""
         if not self.test:
             return None
         counters = [learner.counters for learner in self.learners]
-        finished = status == "finished"
         tasks = len(self.stream.tasks)
         missing = tasks + 1 - len(self.test)
         lost = set(self._diverged())
@@ -174,7 +185,7 @@ class _Session:
             )  # fmt: skip
         return {
             "method": self.run.method.name,
-            "status": "finished" if finished else status,
+            "status": status,
             "train_samples": sum(c.train_samples for c in counters),
             "train_seconds": sum(c.train_seconds for c in counters),
             "train_cpu_seconds": sum(c.train_cpu_seconds for c in counters),
@@ -189,6 +200,8 @@ class _Session:
             "version": _CHECKPOINT_VERSION,
             "spec": self.run.model_dump_json(),
             "tasks": seen,
+            "device": self.device.type,
+            "groups": [learner.members for learner in self.learners],
             "seq": -1 if seq is None else seq,
             "learners": [learner.state_dict() for learner in self.learners],
             "test": self.test,
@@ -203,21 +216,37 @@ class _Session:
             os.fsync(file.fileno())
         os.replace(fresh, self.checkpoint)
 
-    def _resume(self) -> int | None:
-        """Tasks finished in the checkpoint, after loading it; None when there is none."""
+    def _checkpoint(self) -> dict[str, Any] | None:
+        """What the checkpoint holds, if there is one. Tensors that live on the CPU stay there."""
         if self.checkpoint is None or not self.checkpoint.exists():
             return None
-        try:
-            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        with self._refusing():
+            place = lambda storage, where: storage if where == "cpu" else storage.to(self.device)  # noqa: E731
+            state = torch.load(self.checkpoint, map_location=place, weights_only=True)
             if state["version"] != _CHECKPOINT_VERSION or state["spec"] != self.run.model_dump_json():
                 raise TrainingError("it belongs to another run or another version of the program")
+            if state["device"] != self.device.type:
+                raise TrainingError(f"it was written on {state['device']}, and this is {self.device.type}")
+        return state
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Turns whatever is wrong with a checkpoint into one sentence."""
+        try:
+            yield
+        except (LabError, OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise TrainingError(
+                f"The checkpoint {self.checkpoint.name} cannot be used ({why}); delete it and start the run again."
+            ) from error
+
+    def _resume(self, state: dict[str, Any] | None) -> int | None:
+        """Tasks finished in the checkpoint, after loading it; None when there is none."""
+        if state is None:
+            return None
+        with self._refusing():
             for learner, saved in zip(self.learners, state["learners"], strict=True):
                 learner.load_state_dict(saved)
-        except (LabError, OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
-            raise TrainingError(
-                f"The checkpoint {self.checkpoint.name} cannot be used ({str(error).splitlines()[0]}); "
-                "delete it and start the run again."
-            ) from error
         self.test, self.validation, self.footprints = state["test"], state["validation"], state["footprints"]
         self.report(Resumed(from_seq=state["seq"], task=state["tasks"]))
         return state["tasks"]
@@ -228,11 +257,12 @@ class _Announcer:
 
     _EVERY = 0.25  # seconds
 
-    def __init__(self, report: Report, announce: Announce):
-        self._report, self._announce = report, announce
+    def __init__(self, report: Report, announce: Announce, control: Control):
+        self._report, self._announce, self._control = report, announce, control
         self._last: tuple[str, float] = ("", 0.0)
 
     def __call__(self, message: str, share: float | None) -> None:
+        self._control.at_step()
         self._announce(message, share)
         now = time.monotonic()
         if message != self._last[0] or now - self._last[1] >= self._EVERY or share == 1:

@@ -40,10 +40,11 @@ class Watch:
         self._trace: list[dict[str, Tensor]] = []
         self._read = 0  # steps whose losses have been read
         self._sums: dict[str, Tensor] = {}
-        self._steps_in_sums = 0
+        self._counted = torch.zeros(len(learner.seeds), dtype=torch.float64)
         self._loss_sum = torch.zeros(len(learner.seeds), dtype=torch.float64)
+        self._steps_sum = torch.zeros(len(learner.seeds), dtype=torch.float64)
         self._reported = time.perf_counter()
-        self._samples_before = learner.counters.train_samples
+        self._samples_settled = 0
         self._replayed = torch.zeros((), device=learner.device)
 
     def through(self, step: int) -> Tensor:
@@ -53,6 +54,8 @@ class Watch:
         return which.to(self.learner.device)
 
     def saw(self, batch: Batch, terms: Terms) -> None:
+        """A step was taken."""
+        self.batches.trained()
         self._trace.append({name: t.detach() for name, t in terms.items() if isinstance(t, Tensor)})
         for part in batch.replay:
             # A replica that is through draws replay like the others, but takes no step.
@@ -63,10 +66,13 @@ class Watch:
         done = step + 1
         return done % self._read_every == 0 or done % self._live_every == 0 or done == self.total
 
-    def diverged(self, step: int, terms: Terms, lr: float) -> Tensor:
-        """Reads the losses since the last look. Replicas (indices) whose loss was not finite; each is reported once."""
+    def diverged(self, step: int, terms: Terms, lr: float, parameters: list[Tensor]) -> Tensor:
+        """Reads the losses since the last look. Replicas (indices) whose loss was not finite; each is reported once.
+
+        The last step's effect shows in no later loss, so at the end the weights are looked at as well.
+        """
         names = list(self._trace[0])
-        losses = {name: torch.stack([entry[name] for entry in self._trace]).double().cpu() for name in names}
+        losses = {name: torch.stack([entry[name] for entry in self._trace]).cpu().double() for name in names}
         steps = torch.arange(self._read, step + 1).unsqueeze(1)
         counted = (steps < self.batches.steps.unsqueeze(0)) & self.learner.alive
         self._trace.clear()
@@ -77,6 +83,13 @@ class Watch:
             first = int((~torch.isfinite(everything[:, k])).nonzero()[0])
             self._report_divergence(k, int(steps[first]) + 1, losses, first, terms, lr)
             lost.append(k)
+        if step + 1 == self.total:
+            sound = torch.stack([torch.isfinite(p.detach()).flatten(1).all(1) for p in parameters]).all(0).cpu()
+            for k in (~sound & self.learner.alive & (self.batches.steps > 0)).nonzero().flatten().tolist():
+                self._report_divergence(k, step + 1, losses, -1, terms, lr)
+                lost.append(k)
+        for k in lost:
+            self.batches.leave_out(k)
         self._add(losses, counted)
         return torch.tensor(lost, dtype=torch.long, device=self.learner.device)
 
@@ -93,42 +106,47 @@ class Watch:
 
     def mean_loss(self) -> Tensor:
         """(K,) mean task loss of the phase; NaN for replicas that took no step."""
-        return self._loss_sum / self.batches.steps
+        return self._loss_sum / self._steps_sum
+
+    def settle(self) -> None:
+        """Adds what has been trained so far to the group's counters; also when training is broken off."""
+        counters = self.learner.counters
+        counters.train_samples += self.batches.samples - self._samples_settled
+        self._samples_settled = self.batches.samples
+        counters.replayed_samples += int(self._replayed)
+        self._replayed.zero_()
 
     def _evaluate(self, done: int, position: float) -> None:
         learner = self.learner
-        learner.counters.stop()
-        started = time.perf_counter()
-        accuracy = learner.evaluator.live(self.task.index + 1)
-        learner.report(
-            Evaluated(
-                task=self.task.index + 1, position=position, step=done,
-                replicas=learner.members, accuracy=learner.readable(accuracy),
-            )
-        )  # fmt: skip
-        learner.counters.evaluated(started)
-        learner.counters.start()
+        with learner.clock.evaluating():
+            accuracy = learner.evaluator.live(self.task.index + 1)
+            learner.report(
+                Evaluated(
+                    task=self.task.index + 1, position=position, step=done,
+                    replicas=learner.members, accuracy=learner.readable(accuracy),
+                )
+            )  # fmt: skip
 
     def _progress(self, position: float, terms: Terms) -> None:
         learner = self.learner
-        learner.counters.stop()
-        learner.counters.replayed_samples += int(self._replayed)
-        self._replayed.zero_()
-        means = {name: total / max(1, self._steps_in_sums) for name, total in self._sums.items()}
+        learner.clock.stop()
+        self.settle()
+        means = {name: total / self._counted for name, total in self._sums.items()}  # NaN where nobody stepped
         for name, term in terms.items():
             if not isinstance(term, Tensor):
-                means[name] = term.value().double().cpu()
+                means[name] = torch.where(self._counted > 0, term.value().cpu().double(), torch.nan)
+        overall, samples = learner.overall(learner, position)
         learner.report(
             Progress(
-                task=self.task.index + 1, position=position, replicas=learner.members,
+                task=self.task.index + 1, position=overall, replicas=learner.members,
                 losses={name: [v if math.isfinite(v) else None for v in m.tolist()] for name, m in means.items()},
-                train_samples=self._samples_before + self.batches.samples,
-                train_seconds=learner.counters.train_seconds,
+                train_samples=samples, train_seconds=learner.counters.train_seconds,
             )
         )  # fmt: skip
-        self._sums, self._steps_in_sums = {}, 0
+        self._sums = {}
+        self._counted.zero_()
         self._reported = time.perf_counter()
-        learner.counters.start()
+        learner.clock.start()
 
     def _add(self, losses: dict[str, Tensor], counted: Tensor) -> None:
         for name, values in losses.items():
@@ -136,7 +154,9 @@ class Watch:
             self._sums[name] = self._sums.get(name, 0) + total
             if name == "task":
                 self._loss_sum += total
-        self._steps_in_sums += len(counted)
+        steps = counted.sum(0)
+        self._counted += steps
+        self._steps_sum += steps
 
     def _report_divergence(
         self, k: int, step: int, losses: dict[str, Tensor], first: int, terms: Terms, lr: float
@@ -144,7 +164,7 @@ class Watch:
         # A penalty that overshoots ruins the weights, and the task's loss shows it first: ask the penalties before the losses.
         term = next((n for n, t in terms.items() if not isinstance(t, Tensor) and bool(t.unstable(lr)[k])), None)
         if term is None:
-            term = next(name for name, values in losses.items() if not math.isfinite(values[first, k]))
+            term = next((name for name, values in losses.items() if not math.isfinite(values[first, k])), "task")
         self.learner.alive[k] = False
         member = self.learner.members[k]
         self.learner.report(Diverged(replica=member, task=self.task.index + 1, step=step, term=term))

@@ -62,9 +62,9 @@ def result_of(run: RunSpec, **options: Any) -> dict[str, Any]:
 
 
 def learner_for(run: RunSpec, members=None, report=lambda event: None) -> Learner:
-    """A learner of some of a run's replicas (all by default), on the CPU."""
+    """A learner of some of a run's replicas (all by default), on the run's device."""
     build = registry.benchmarks()[run.benchmark]
-    benchmark = build(dict(run.options), scenario=run.scenario, data_dir=Path("data"), device="cpu")
+    benchmark = build(dict(run.options), scenario=run.scenario, data_dir=Path("data"), device=run.device)
     members = range(len(run.replicas)) if members is None else members
     return Learner(run, members, benchmark, report, Control())
 

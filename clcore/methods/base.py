@@ -49,6 +49,7 @@ class Phase:
     active      (K,) bool: replicas that take part (None: all)
     optimizers  parameters → optimizers (None: the run's optimizer over all parameters)
     frozen      parameter → bool mask of entries that must not move, whatever the optimizer does
+    fresh       take fresh optimizers even where the run keeps their state from task to task
     covers      the part of the task, from 0 to 1, that this phase is on the time axis
     """
 
@@ -58,6 +59,7 @@ class Phase:
     active: Tensor | None = None
     optimizers: Callable[[Sequence[torch.nn.Parameter]], list[torch.optim.Optimizer]] | None = None
     frozen: dict[torch.nn.Parameter, Tensor] = field(default_factory=dict)
+    fresh: bool = False
     covers: tuple[float, float] = (0.0, 1.0)
 
 
@@ -78,7 +80,10 @@ Plan = Generator[Phase, PhaseResult, None]
 
 @dataclass(frozen=True)
 class Context:
-    """What a method may know about its run. Tensors `(K,)` follow the order of the group's replicas."""
+    """What a method may know about its run. Tensors `(K,)` follow the order of the group's replicas.
+
+    A method that computes for longer than a step calls `pulse` now and then: there a person may pause or cancel.
+    """
 
     classifier: Classifier
     stream: Stream
@@ -89,6 +94,7 @@ class Context:
     optimizer: OptimizerChoice
     batch_size: int
     device: torch.device
+    pulse: Callable[[], None] = lambda: None
 
     @property
     def replicas(self) -> int:
@@ -131,10 +137,6 @@ class Method(Stateful):
             elif knob.axis:
                 values[knob.name] = torch.full((context.replicas,), float(values[knob.name]), device=context.device)
         self.hyper = SimpleNamespace(**values)
-        self.setup()
-
-    def setup(self) -> None:
-        """Create the method's state."""
 
     @property
     def classifier(self) -> Classifier:
@@ -145,6 +147,9 @@ class Method(Stateful):
     def adapt(self, network: torch.nn.Module) -> torch.nn.Module:
         """★ Replace or wrap the network before training starts."""
         return network
+
+    def setup(self) -> None:
+        """Create the method's state; the network is the adapted one."""
 
     def begin(self, task: Task) -> None:
         """Before a task's first step."""

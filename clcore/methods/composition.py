@@ -57,6 +57,10 @@ class Composition(Method):
     def adapt(self, network: torch.nn.Module) -> torch.nn.Module:
         return self._owner("adapt").adapt(network)
 
+    def setup(self) -> None:
+        for part in self.parts.values():
+            part.setup()
+
     def begin(self, task: Task) -> None:
         for part in self.parts.values():
             part.begin(task)

@@ -56,6 +56,7 @@ class EWC(Method):
             fisher_diagonal(
                 self.classifier, task.train, task.index,
                 estimator=self.hyper.fisher, samples=self.hyper.fisher_samples, generators=self.draws,
+                pulse=self.context.pulse,
             )
         )  # fmt: skip
 

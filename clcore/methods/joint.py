@@ -41,7 +41,7 @@ class Joint(Method):
                     p.copy_(start)
 
     def phases(self, task: Task) -> Plan:
-        yield Phase(tasks=tuple(range(task.index + 1)))
+        yield Phase(tasks=tuple(range(task.index + 1)), fresh=self.hyper.restart)
 
     def end(self, task: Task) -> None:
         self.kept = self.kept + task.train.lengths.cpu()

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from clcore.benchmarks.base import Task
-from clcore.methods.base import Method
+from clcore.methods.base import Method, Phase, Plan
 from clcore.methods.parts.vectors import ReplicaVector, weights
 
 
 class Single(Method):
     title = "One network per task"
-    summary = "A network of its own for every task. Nothing is forgotten, nothing is shared: the reference for transfer."
+    summary = (
+        "A network of its own for every task. Nothing is forgotten, nothing is shared: the reference for transfer."
+    )
     family = "reference"
     scenarios = ("task", "domain")
     formula = r"\min_{\theta_t}\ \mathcal L_t(\theta_t)\ \text{for every } t"
@@ -29,11 +31,12 @@ class Single(Method):
     def setup(self) -> None:
         self.initial = weights(self.classifier.network).copy()
         self.finished: list[ReplicaVector] = []
-        self.current = -1
 
     def begin(self, task: Task) -> None:
         self._load(self.initial)
-        self.current = task.index
+
+    def phases(self, task: Task) -> Plan:
+        yield Phase(fresh=True)
 
     def end(self, task: Task) -> None:
         self.finished.append(weights(self.classifier.network).copy())

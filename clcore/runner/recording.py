@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from clcore import events as ev
 from clcore.control import Control
-from clcore.errors import Cancelled, LabError, StoreError
+from clcore.errors import Cancelled, LabError, RequestError, StoreError
 from clcore.events import Event
 from clcore.runner.exits import CANCELLED, FAILED, FINISHED, GONE, UNRECORDED
 from clcore.settings import settings
@@ -223,7 +223,8 @@ class RecordedRun:
             return ev.RunFailed(message=str(failure))
         except LabError as error:
             trace = tracebacks.format_exc() if error.__cause__ else ""
-            return ev.RunFailed(message=str(error), traceback=trace[-LONGEST_TRACEBACK:])
+            wrong = isinstance(error, RequestError)
+            return ev.RunFailed(message=str(error), traceback=trace[-LONGEST_TRACEBACK:], bad_request=wrong)
         except Exception as error:
             trace = tracebacks.format_exc()
             print(trace, file=sys.stderr, flush=True)

@@ -77,6 +77,7 @@ CHANGES = {
     "option-validation": "0.2",
     "option-stream_seed": "7",
     "option-first": "identity",
+    "option-standardise": True,
     "ewc-fisher": "sampled",
     "ewc-fisher_samples": "500",
     "ewc-penalty_step": "explicit",
@@ -89,10 +90,15 @@ CHANGES = {
 }
 
 
+TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
 def change(lab: LabPage, key: str, wish) -> None:
     """Sets a control as a person would: picks, presses, types, moves with the arrow keys."""
     box = lab.key(key)
     box.locator("input, [aria-pressed], [role=radio]").first.wait_for()
+    box.scroll_into_view_if_needed()
+    lab.page.evaluate(TWO_FRAMES)  # a list that opens while the sidebar scrolls closes again
     before = lab.controls()[key]
     kind = "field" if box.locator("input").count() else "buttons"
     if isinstance(wish, bool):

@@ -36,6 +36,19 @@ CASES = {
         method="er", seeds=range(4), memories=(0, 10, 50, 100), benchmark="split-digits", scenario="class",
         options={"order": "seeded"}, momentum=0.9, lr=0.02,
     ),
+    # Long enough that replicas which are through are looked at (every 16 steps) while the others go on.
+    "long unequal streams, er": dict(
+        method="er", seeds=range(16), memories=(40,), benchmark="split-digits", scenario="class",
+        options={"order": "seeded", "tasks": 2}, batch_size=2,
+    ),
+    "unequal streams, sampled Fisher": dict(
+        method="ewc", seeds=range(16), benchmark="split-digits", scenario="class",
+        options={"order": "seeded", "validation": 0.04}, settings={"ewc.fisher": "sampled", "ewc.fisher_samples": None},
+    ),
+    "task scenario with decay": dict(
+        method="er", seeds=range(4), memories=(0, 10, 50, 100), benchmark="split-digits", scenario="task",
+        weight_decay=1e-2,
+    ),
     "toy": dict(
         method="ewc", seeds=range(4), strengths=(0, 3, 30, 300), benchmark="toy-2d", hidden=(9, 5), batch_size=5, tasks=4
     ),
@@ -84,12 +97,15 @@ def test_methods_are_paired():
         ("er+ewc", dict(strengths=(0,), memories=(0,))),
     ],
 )
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    "optimizer", [{}, {"optimizer": "adam"}, {"weight_decay": 1e-2}, {"optimizer": "adam", "optimizer_state": "keep"}],
+    ids=["sgd", "adam", "decay", "keep"],
+)  # fmt: skip
 @pytest.mark.parametrize("penalty_step", ["implicit", "explicit"])
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 def test_nothing_held_is_fine_tuning_bit_for_bit(method, grid, optimizer, penalty_step, scenario):
     settings = {f"{part}.penalty_step": penalty_step for part in method.split("+") if part in ("ewc", "l2")}
-    case = dict(seeds=(0, 1), optimizer=optimizer, benchmark="split-digits", scenario=scenario)
+    case = dict(seeds=(0, 1), benchmark="split-digits", scenario=scenario, **optimizer)
     plain = trained(digits_run("finetune", **case))
     held = trained(digits_run(method, settings=settings, **case, **grid))
     for row in range(2):
@@ -106,11 +122,28 @@ def test_memory_zero_is_fine_tuning_also_beside_replicas_that_replay():
 def test_a_diverging_replica_leaves_the_others_alone():
     explicit = {"ewc.penalty_step": "explicit"}
     run = digits_run("ewc", seeds=(0, 1), strengths=(1, 1e7, 30), settings=explicit)
-    events = []
     mixed = trained(run)
     calm = trained(digits_run("ewc", seeds=(0, 1), strengths=(1, 30), settings=explicit))
     assert mixed.alive.tolist() == [True, False, True, True, False, True]
     for here, there in ((0, 0), (2, 1), (3, 2), (5, 3)):
         assert identical(weights_of(mixed, here), weights_of(calm, there))
-    del events
     assert all(bool(torch.isfinite(p).all()) for p in mixed.classifier.network.parameters())
+
+
+def test_a_diverging_replica_leaves_the_others_replay_alone():
+    case = dict(seeds=(0,), memories=(40,), settings={"ewc.penalty_step": "explicit"}, epochs=2)
+    mixed = trained(digits_run("er+ewc", strengths=(1, 1e9), **case))
+    calm = trained(digits_run("er+ewc", strengths=(1,), **case))
+    assert mixed.alive.tolist() == [True, False]
+    assert identical(weights_of(mixed, 0), weights_of(calm, 0))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("case", ["finetune", "ewc, implicit", "er, budgets", "unequal streams, er"])
+def test_on_a_gpu_a_replica_is_close_to_itself_alone(case):
+    run = digits_run(**CASES[case]).model_copy(update={"device": "cuda"})
+    together = trained(run, tasks=1)
+    for row in (0, 5, 14):
+        alone = trained(run, members=[row], tasks=1)
+        for a, b in zip(weights_of(together, row), weights_of(alone, 0), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)

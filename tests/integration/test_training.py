@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 import torch
 
@@ -109,41 +112,74 @@ def test_groups_do_not_change_results(monkeypatch):
     run = digits_run("er", seeds=range(3), memories=(0, 50))
     together = result_of(run)["replicas"]
     monkeypatch.setattr("clcore.capacity._largest_group", lambda *_: 2)
-    assert result_of(run)["replicas"] == together
+    events = []
+    assert result_of(run, report=events.append)["replicas"] == together
+    progress = [e for e in events if isinstance(e, Progress)]
+    assert [e.position for e in progress] == sorted(e.position for e in progress) and progress[-1].position == 3.0
+    assert progress[-1].train_samples == events[-1].result["train_samples"]
 
 
-class StopAfter(Control):
-    """Cancels after so many gradient steps."""
-
-    def __init__(self, steps):
-        super().__init__()
-        self.left = steps
-
-    def at_step(self):
-        self.left -= 1
-        if self.left == 0:
-            self.want("cancel")
-        super().at_step()
+def test_live_evaluation_does_not_disturb_unequal_replicas():
+    case = dict(seeds=range(3), memories=(30,), options={"order": "seeded", "tasks": 2}, batch_size=2, scenario="class")
+    quiet, watched = (
+        result_of(digits_run("er", benchmark="split-digits", live_points=n, **case))["replicas"] for n in (0, 100)
+    )
+    assert quiet == watched
 
 
-@pytest.mark.parametrize("method", ["finetune", "ewc", "l2", "er", "joint", "single", "er+ewc"])
+def test_divergence_in_the_very_last_step_is_seen():
+    """λ = 1e9 explodes the weights once the springs pull; with few steps no later loss shows it."""
+    for per_task, strength in ((64, 1e9), (80, 1e9), (96, 1e7), (48, 1e12)):
+        run = digits_run(
+            "ewc", strengths=(strength,), tasks=2, options={"train_per_task": per_task},
+            settings={"ewc.penalty_step": "explicit"},
+        )  # fmt: skip
+        (replica,) = result_of(run)["replicas"]
+        assert replica["status"] == "diverged" and replica["acc"] is None, (per_task, strength)
+
+
+def test_validation_is_needed_by_those_who_ask_for_it():
+    learner = learner_for(digits_run("finetune", options={"validation": 0.0}))
+    with pytest.raises(RequestError, match="validation is 0"):
+        learner._validation_accuracy(learner.stream.tasks[0])
+
+
+def test_a_reference_for_transfer_keeps_no_moments_from_other_tasks():
+    case = dict(optimizer="adam", seeds=(0,))
+    reset, keep = (result_of(digits_run("single", optimizer_state=s, **case)) for s in ("reset", "keep"))
+    assert matrix(reset) == matrix(keep)
+
+
+def interrupt(run, checkpoint, task=3) -> Cancelled:
+    """Trains until the first live evaluation within a task, then cancels."""
+    control = Control()
+
+    def report(event):
+        if isinstance(event, Evaluated) and event.task == task:
+            control.want("cancel")
+        return 7
+
+    with pytest.raises(Cancelled) as stop:
+        result_of(run, checkpoint=checkpoint, control=control, report=report)
+    return stop.value
+
+
+@pytest.mark.parametrize("method", ["finetune", "ewc", "l2", "er", "er online", "joint", "single", "er+ewc"])
 @pytest.mark.parametrize("more", [{}, {"optimizer": "adam", "optimizer_state": "keep"}], ids=["reset", "keep"])
 def test_interrupted_and_resumed_equals_never_interrupted(method, more, tmp_path):
-    if method in ("er", "er+ewc"):
+    method, _, online = method.partition(" ")
+    if online:
         more = {**more, "settings": {"er.memory_update": "online"}}
     run = split_run(method, scenario="task", seeds=(0, 1), options={"order": "seeded"}, **more)
     whole = result_of(run)
     checkpoint = tmp_path / "run.pt"
-    steps_per_task = 2 * 9
-    with pytest.raises(Cancelled) as stop:
-        result_of(run, checkpoint=checkpoint, control=StopAfter(steps_per_task * 4), report=lambda e: 7)
-    partial = stop.value.result
+    partial = interrupt(run, checkpoint).result
     assert (
         partial["status"] == "cancelled" and matrix(partial)[-1] == [None] * 5 and partial["replicas"][0]["acc"] is None
     )
     events = []
     resumed = result_of(run, checkpoint=checkpoint, report=events.append)
-    assert isinstance(events[0], Resumed) and events[0].from_seq == 7 and events[0].task >= 1
+    assert isinstance(events[0], Resumed) and events[0].from_seq == 7 and events[0].task == 2
     assert [r["accuracy_matrix"] for r in resumed["replicas"]] == [r["accuracy_matrix"] for r in whole["replicas"]]
     assert [r["validation_matrix"] for r in resumed["replicas"]] == [r["validation_matrix"] for r in whole["replicas"]]
     assert (
@@ -152,10 +188,49 @@ def test_interrupted_and_resumed_equals_never_interrupted(method, more, tmp_path
     assert not checkpoint.exists()
 
 
+def test_a_checkpoint_resumes_in_the_groups_it_was_made_in(tmp_path, monkeypatch):
+    """A GPU may have less memory free after a restart: the plan changes, the run must not be lost."""
+    run = split_run("er", seeds=range(3))
+    whole = result_of(run)
+    interrupt(run, tmp_path / "run.pt")
+    monkeypatch.setattr("clcore.capacity._largest_group", lambda *_: 1)
+    resumed = result_of(run, checkpoint=tmp_path / "run.pt")
+    assert [r["accuracy_matrix"] for r in resumed["replicas"]] == [r["accuracy_matrix"] for r in whole["replicas"]]
+
+
+def test_a_cancelled_run_says_what_it_has_trained(tmp_path):
+    """Three live evaluations a task: a third of task 3's steps were taken, in batches of 16."""
+    run = digits_run("er", memories=(50,), options={"train_per_task": 96}, epochs=3)
+    partial = interrupt(run, tmp_path / "run.pt").result
+    assert partial["train_samples"] == 2 * 3 * 96 + 96
+    assert partial["replayed_samples"] == 18 * 16 + 6 * 16
+
+
+def test_time_spent_holding_is_not_training_time():
+    control = Control()
+    states = []
+
+    def on_state(state):
+        states.append(state)
+        if state == "paused":
+            threading.Timer(1.5, control.want, [None]).start()
+
+    control._on_state = on_state
+
+    def report(event):
+        if isinstance(event, Evaluated) and event.task == 2 and not states:
+            control.want("pause")
+
+    started = time.perf_counter()
+    result = result_of(digits_run("finetune"), control=control, report=report)
+    wall = time.perf_counter() - started
+    assert states == ["paused", "running"] and control.held_seconds > 1.4
+    assert result["train_seconds"] + result["evaluation_seconds"] < wall - 1.4
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     checkpoint = tmp_path / "run.pt"
-    with pytest.raises(Cancelled):
-        result_of(digits_run("finetune", seeds=(0,)), checkpoint=checkpoint, control=StopAfter(100))
+    interrupt(digits_run("finetune", seeds=(0,)), checkpoint, task=2)
     with pytest.raises(TrainingError, match="another run"):
         result_of(digits_run("finetune", seeds=(1,)), checkpoint=checkpoint)
     checkpoint.write_bytes(b"nonsense")

@@ -226,6 +226,7 @@ class _Stream:
     class _Task:
         class train:
             indices = torch.zeros(4096, 1, dtype=torch.long)
+            width = 10_000
 
     tasks = [_Task]
 

@@ -13,6 +13,7 @@ The square is taken per sample, never of a batch's mean: the estimate does not d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -37,20 +38,28 @@ def fisher_diagonal(
     samples: int | None = None,
     generators: Generators,
     chunk: int = 64,
+    pulse: Callable[[], None] = lambda: None,
 ) -> ReplicaVector:
     """The diagonal Fisher information of every parameter, in the order of `network.parameters()`.
 
     `samples` training examples are drawn per replica (None: all of them). The softmax runs over the units that are active
-    for this task in training.
+    for this task in training. `pulse` is called between chunks, so that a person can pause or cancel.
     """
     network = classifier.network
     totals = {p: torch.zeros_like(p) for p in network.parameters()}
     units = classifier.training_units(task)
     chosen = [_choose(int(n), samples, g) for n, g in zip(split.lengths, generators, strict=True)]
     longest = max(len(c) for c in chosen)
+    # Drawn before anything is padded: how far a generator runs must not depend on the other replicas.
+    lots = (
+        [torch.rand(len(c), generator=g) for c, g in zip(chosen, generators, strict=True)]
+        if estimator == "sampled"
+        else []
+    )
     chunk = aligned_rows(chunk, network.widths)
     device = units.device
     for start in range(0, longest, chunk):
+        pulse()
         positions, weight = _chunk(chosen, start, chunk, device)
         x, y = split.gather(positions)
         with recording(network) as tape:
@@ -67,7 +76,7 @@ def fisher_diagonal(
                     total.addcmul_(delta * delta, share)
         else:
             if estimator == "sampled":
-                label = _sample(log_p.detach().exp(), generators)
+                label = _sample(log_p.detach().exp(), _padded(lots, start, chunk).to(device))
             else:
                 label = (units.cumsum(0) - 1)[y]  # position of the unit among the active ones
             picked = log_p.gather(-1, label.unsqueeze(-1)).sum()
@@ -95,17 +104,20 @@ def _choose(length: int, samples: int | None, generator: torch.Generator) -> Ten
 
 
 def _chunk(chosen: list[Tensor], start: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    positions = torch.zeros(len(chosen), size, dtype=torch.long)
-    weight = torch.zeros(len(chosen), size)
-    for k, c in enumerate(chosen):
-        part = c[start : start + size]
-        positions[k, : len(part)] = part
-        weight[k, : len(part)] = 1
-    return positions.to(device), weight.to(device)
+    weight = _padded([torch.ones(len(c)) for c in chosen], start, size)
+    return _padded(chosen, start, size).to(device), weight.to(device)
 
 
-def _sample(p: Tensor, generators: Generators) -> Tensor:
-    """One label per row of `p` (K, B, C), drawn with each replica's own generator (inverse of the cumulative sum)."""
-    u = torch.stack([torch.rand(p.shape[1], generator=g) for g in generators]).to(p.device)
+def _padded(rows: list[Tensor], start: int, size: int) -> Tensor:
+    """Entries start … start+size of every row, filled up with zeros: (K, size)."""
+    result = torch.zeros(len(rows), size, dtype=rows[0].dtype)
+    for k, row in enumerate(rows):
+        part = row[start : start + size]
+        result[k, : len(part)] = part
+    return result
+
+
+def _sample(p: Tensor, u: Tensor) -> Tensor:
+    """One label per row of `p` (K, B, C): the inverse of the cumulative sum at `u` (K, B) in [0, 1)."""
     below = p.cumsum(-1) < u.unsqueeze(-1) * p.sum(-1, keepdim=True)
     return below.sum(-1).clamp_max(p.shape[-1] - 1)

@@ -32,7 +32,8 @@ class Reservoir(Stateful):
         self.stream = stream
         self.widths = widths
         self.insertions, self.draws = insertions, draws
-        capacity = max(1, int(budgets.max()))
+        everything = sum(task.train.width for task in stream.tasks)
+        capacity = max(1, min(int(budgets.max()), everything))
         shape = (len(budgets), capacity)
         self.budgets = budgets.to("cpu", torch.long)
         self.keys = torch.full(shape, -1.0, dtype=torch.float64)
@@ -52,8 +53,8 @@ class Reservoir(Stateful):
             self._counts = (self.keys >= 0).sum(1)
         return self._counts
 
-    def offer(self, task: int, ids: Tensor, valid: Tensor) -> None:
-        """Offers `ids` `(K, B)` of a task where `valid` `(K, B)`; draws keys only for valid ones, in order."""
+    def offer(self, task: int | Tensor, ids: Tensor, valid: Tensor) -> None:
+        """Offers `ids` `(K, B)` of a task (or of one each, `(K, B)`) where `valid`; draws keys for valid ones, in order."""
         ids, valid = ids.cpu(), valid.cpu()
         keys = torch.full(ids.shape, -1.0, dtype=torch.float64)
         for k, generator in enumerate(self.insertions):
@@ -64,7 +65,8 @@ class Reservoir(Stateful):
         best, order = everything.topk(self.keys.shape[1], dim=1)
         beyond = torch.arange(best.shape[1]) >= self.budgets.unsqueeze(1)
         self.keys = best.masked_fill(beyond, -1.0)
-        self.tasks = torch.cat([self.tasks, torch.full_like(ids, task)], 1).gather(1, order)
+        tasks = torch.as_tensor(task).cpu().expand(ids.shape)
+        self.tasks = torch.cat([self.tasks, tasks], 1).gather(1, order)
         self.ids = torch.cat([self.ids, ids], 1).gather(1, order)
         self.restored()
 
