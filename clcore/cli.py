@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from clcore import report
-from clcore.catalogue import catalogue
-from clcore.errors import LabError, RequestError
+from clcore.catalogue import Training, catalogue
+from clcore.errors import Cancelled, LabError, RequestError
 from clcore.events import Event, Progress, RunFailed, RunStarted
 from clcore.spec import ExperimentSpec, Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
 from clcore.store import Store, open_store
@@ -56,10 +56,10 @@ def _benchmarks(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     experiment = experiment_from(options)
+    if options.detach:
+        return _detach(experiment, options)
     if options.data_dir:
         os.environ["CLCORE_DATA_DIR"] = str(Path(options.data_dir).expanduser())
-    if options.detach:
-        return _detach(experiment)
     _check_writable(options.json)
     for name in _ONE_THREAD:  # two threads gain little on small networks and collapse beside other load
         os.environ.setdefault(name, "1")
@@ -71,10 +71,11 @@ def _run(options: argparse.Namespace) -> int:
             results.append(result)
         if status:
             break
-    print(report.table(results, experiment.scenario))
-    if options.json:
+    if results:
+        print(report.table(results, experiment.scenario))
+    if options.json and results:
         document = {"benchmark": experiment.benchmark, "scenario": experiment.scenario, "runs": results}
-        Path(options.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        _write(options.json, json.dumps(document, indent=1) + "\n")
     return status
 
 
@@ -92,16 +93,24 @@ def _train_here(store: Store, run: RunSpec, experiment: str) -> tuple[dict[str, 
             status = recorded.conduct(announce=bar.announce)
         finally:
             signal.signal(signal.SIGINT, before)
-    if isinstance(recorded.final, RunFailed):
-        print(recorded.final.message, file=sys.stderr)
-        if recorded.final.traceback:
-            print(recorded.final.traceback, file=sys.stderr)
-    return getattr(recorded.final, "result", None), status
+    final = recorded.final
+    if isinstance(final, RunFailed):
+        if final.traceback:
+            print(final.traceback, file=sys.stderr)
+        print(final.message, file=sys.stderr)
+        status = RequestError.exit_status if final.bad_request else LabError.exit_status
+    return getattr(final, "result", None), status if status in (0, 2, Cancelled.exit_status) else 1
 
 
-def _detach(experiment: ExperimentSpec) -> int:
+def _detach(experiment: ExperimentSpec, options: argparse.Namespace) -> int:
     from clcore.runner.launch import ensure_runner
 
+    if options.data_dir or options.json:
+        flag = "--data-dir" if options.data_dir else "--json"
+        instead = (
+            "set CLCORE_DATA_DIR where the runner starts" if options.data_dir else "use `export RUN` when it is over"
+        )
+        raise RequestError(f"{flag} does nothing together with --detach; {instead}.")
     for run_id, run in zip(open_store().add(experiment.runs()), experiment.runs(), strict=True):
         print(f"{run_id}  {run.method.name}")
     ensure_runner()
@@ -182,13 +191,11 @@ def experiment_from(options: argparse.Namespace) -> ExperimentSpec:
         benchmark=card.name,
         options={k: knobs[k].check(v, card.name) if k in knobs else v for k, v in chosen.items()},
         scenario=options.scenario or card.default_scenario,
-        network=make(
-            NetworkChoice, name=options.network, hidden=_numbers(options.hidden, int, "--hidden") or training.hidden
-        ),
+        network=make(NetworkChoice, name=options.network, hidden=_hidden(options.hidden, training)),
         optimizer=make(
             OptimizerChoice,
             name=optimizer,
-            lr=options.lr or (training.lr if optimizer == training.optimizer else _LR[optimizer]),
+            lr=_usual_lr(training, optimizer) if options.lr is None else options.lr,
             momentum=options.momentum,
             weight_decay=options.weight_decay,
         ),
@@ -199,14 +206,22 @@ def experiment_from(options: argparse.Namespace) -> ExperimentSpec:
         device=options.device,
         grid=make(
             Grid,
-            seeds=_numbers(options.seeds, int, "--seeds") or (0,),
-            memories=_numbers(options.memory, int, "--memory") or (200,),
+            seeds=_numbers(options.seeds, int, "--seeds"),
+            memories=_numbers(options.memory, int, "--memory"),
         ),
         methods=_chosen_methods(options),
     )
 
 
-_LR = {"sgd": 0.1, "adam": 0.001}
+def _usual_lr(training: Training, optimizer: str) -> float:
+    return training.lr if optimizer == training.optimizer else {"sgd": 0.1, "adam": 0.001}[optimizer]
+
+
+def _hidden(text: str | None, training: Training) -> tuple[int, ...]:
+    """Widths of the hidden layers; "none" is a linear classifier."""
+    if text is None:
+        return training.hidden
+    return () if text.strip().lower() == "none" else _numbers(text, int, "--hidden")
 
 
 def _chosen_methods(options: argparse.Namespace) -> tuple[MethodChoice, ...]:
@@ -247,14 +262,12 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
     return key, value
 
 
-def _numbers(text: str | None, kind: type, flag: str) -> tuple:
-    if text is None:
-        return ()
+def _numbers(text: str, kind: type, flag: str) -> tuple:
     try:
-        return tuple(kind(part) for part in text.split(",") if part.strip())
+        return tuple(kind(part) for part in text.split(","))
     except ValueError:
         noun = "whole numbers" if kind is int else "numbers"
-        raise RequestError(f"{flag} {text} is not allowed: give {noun} separated by commas.") from None
+        raise RequestError(f"{flag} '{text}' is not allowed: give {noun} separated by commas.") from None
 
 
 # --- output ---
@@ -284,6 +297,8 @@ class _ProgressBar:
     def listen(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self._bar.reset(total=float(len(event.tasks)))
+            if event.note:
+                self._bar.write(event.note, file=sys.stderr)
         elif isinstance(event, Progress):
             self._bar.set_postfix_str(f"task {event.task}")
             self._bar.update(max(0.0, event.position - self._bar.n))
@@ -309,10 +324,19 @@ def _check_writable(path: str | None) -> None:
         return
     target = Path(path)
     folder = target.parent
-    if not folder.is_dir() or not os.access(target if target.exists() else folder, os.W_OK):
+    if target.is_dir() or not folder.is_dir() or not os.access(target if target.exists() else folder, os.W_OK):
         raise RequestError(
             f"--json {path} cannot be written; name a file in a folder that exists and that you may write to."
         )
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LabError(
+            f"--json {path} could not be written ({error.strerror}); the results are recorded: `export RUN` writes them."
+        ) from error
 
 
 # --- arguments ---
@@ -364,12 +388,14 @@ def _add_run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--strengths", action="append", default=[], metavar="METHOD=1,10", help="sweep a method's strength"
     )
-    run.add_argument("--memory", metavar="N,N", help="replay budgets in examples, for the whole stream (default 200)")
-    run.add_argument("--seeds", metavar="N,N", help="default 0")
+    run.add_argument(
+        "--memory", default="200", metavar="N,N", help="replay budgets in examples, for the whole stream (default 200)"
+    )
+    run.add_argument("--seeds", default="0", metavar="N,N", help="default 0")
     run.add_argument("--epochs", type=int)
     run.add_argument("--batch-size", type=int)
     run.add_argument("--network", default="mlp", metavar="NAME")
-    run.add_argument("--hidden", metavar="N,N", help="widths of the hidden layers")
+    run.add_argument("--hidden", metavar="N,N", help="widths of the hidden layers; none: a linear classifier")
     run.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="a benchmark option; repeatable"
     )

@@ -110,7 +110,6 @@ class Series:
                 points = self._live.setdefault(at, {})
                 for replica, accuracy in zip(event.replicas, event.accuracy, strict=True):
                     points[replica] = _Point(seq, event.task, accuracy)
-                self.position = event.position
                 self._forget_curve(at)
             case ev.TaskFinished():
                 self._rows[event.task] = (seq, event)
