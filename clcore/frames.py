@@ -77,6 +77,7 @@ class Series:
     seq: int = 0
     started: ev.RunStarted | None = None
     outcome: ev.Event | None = None
+    preparing: ev.Preparing | None = None
     phase: ev.PhaseStarted | None = None
     position: float = 0.0
     resumes: int = 0
@@ -99,8 +100,10 @@ class Series:
         if not isinstance(event, ev.Progress | ev.Evaluated | ev.PhaseStarted):
             self._known.clear()
         match event:
+            case ev.Preparing():
+                self.preparing = event
             case ev.RunStarted():
-                self.started = event
+                self.started, self.preparing = event, None
             case ev.PhaseStarted():
                 self.phase = event
             case ev.Progress():
@@ -118,6 +121,7 @@ class Series:
                 self.diverged[event.replica] = (seq, event)
                 self._curve_rows.clear()
             case ev.Resumed():
+                self.preparing = None
                 self._rewind(event.from_seq)
                 self.position = float(event.task)
                 self.resumes += 1

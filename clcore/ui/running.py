@@ -243,6 +243,8 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
                 _("Setting shown"), series.configs, index=series.configs.index(config), key=f"setting-{row.id}",
                 format_func=lambda c: config_words(c, symbol), label_visibility="collapsed",
             )  # fmt: skip
+        if series.started is not None and series.started.note:
+            st.caption(series.started.note)
     note = config_words(config, symbol) if len(series.configs) == 1 else ""
     st.caption(" · ".join(filter(None, [note, _result_line(series, config)])))
     tasks = series.tasks or [""] * (planned_tasks(row.spec) or 0)
@@ -302,6 +304,9 @@ def _result_line(series: Series, config: Config) -> str:
     """Average and forgetting over the tasks trained so far, with what stands behind them."""
     k, T = series.finished_tasks, len(series.tasks)
     if k < 1:
+        if series.preparing is not None:  # a download, say
+            share = series.preparing.share
+            return series.preparing.message + ("" if share is None else f" · {100 * share:.0f} %")
         return _("no task has been finished yet")
     average, forgotten = series.metric(config, "acc"), series.metric(config, "forgetting")
     parts = [] if k == T else [_("after {k} of {T} tasks").format(k=k, T=T)]

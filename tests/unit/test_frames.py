@@ -155,3 +155,10 @@ def test_replica_table_is_one_row_a_network():
     spec = experiment("ewc", seeds=2, strengths=(1, 10))[0]
     table = replica_table([("abc", result(spec))])
     assert len(table) == 4 and list(table["strength"]) == [1, 10, 1, 10]
+
+
+def test_what_happens_before_training_is_said_until_it_starts():
+    begun, *_ = recording(experiment()[0])
+    download = ev.Preparing(message="Downloading MNIST", share=0.4)
+    assert folded([download]).preparing == download
+    assert folded([download, begun]).preparing is None
