@@ -7,6 +7,7 @@ define exactly one class of its kind, fails loudly.
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,9 @@ from clcore.benchmarks.base import Benchmark
 from clcore.errors import UnknownName
 from clcore.methods.base import Method
 from clcore.networks.base import Network
+
+# Strengths to start from, per method, found by docs/recommend.py.
+RECOMMENDED = Path(__file__).with_name("recommended.json")
 
 
 @cache
@@ -62,13 +66,14 @@ def _discover(package_name: str, base: type) -> dict[str, type]:
 
 def describe() -> cards.Catalogue:
     """The catalogue as the code declares it: methods by family, benchmarks that run offline first."""
+    recommended = json.loads(RECOMMENDED.read_text(encoding="utf-8"))
     family_order = get_args(cards.MethodCard.model_fields["family"].annotation)
     return cards.Catalogue(
         methods=tuple(
             cards.MethodCard(
                 name=name, title=m.title, summary=m.summary, family=m.family, scenarios=m.scenarios, paper=m.paper,
                 formula=m.formula, stores=m.stores, needs_boundaries=m.needs_boundaries, uses_memory=m.uses_memory,
-                sweep=m.sweep, recommended=m.recommended, knobs=m.Hyper.describe(),
+                sweep=m.sweep, recommended=recommended.get(name, ()), knobs=m.Hyper.describe(),
             )
             for name, m in sorted(methods().items(), key=lambda item: family_order.index(item[1].family))
         ),

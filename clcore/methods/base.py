@@ -16,7 +16,6 @@ from torch import Tensor
 
 from clcore.batch import Batch
 from clcore.benchmarks.base import Stream, Task
-from clcore.catalogue import Recommendation
 from clcore.knobs import Knobs
 from clcore.networks.classifier import Classifier
 from clcore.randomness import Generators
@@ -121,7 +120,6 @@ class Method(Stateful):
     vectorized: ClassVar[bool] = True
     predicts_unseen: ClassVar[bool] = True
     sweep: ClassVar[tuple[float, ...]] = ()
-    recommended: ClassVar[tuple[Recommendation, ...]] = ()
 
     class Hyper(Knobs):
         """This method's hyper-parameters; the one with `axis=True` arrives as a tensor (K,)."""

@@ -28,7 +28,9 @@ def test_the_example_is_a_whole_method(monkeypatch, one_thread):
     exec(compile(example(), "frozen.py", "exec"), module.__dict__)
     frozen = module.Frozen
     assert frozen.__module__ == "clcore.methods.frozen" and frozen.title and frozen.family == "baseline"
-    learner = learner_for(digits_run("finetune", benchmark="split-digits", scenario="task", momentum=0.9, lr=0.02, epochs=8))
+    learner = learner_for(
+        digits_run("finetune", benchmark="split-digits", scenario="task", momentum=0.9, lr=0.02, epochs=8)
+    )
     context: Context = learner.method.context
     learner.method = frozen(context, {})
     learner.evaluator.method = learner.method

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -32,6 +33,21 @@ def test_a_methods_declarations_are_complete(name):
             card.strength.check(value, name)
     for scenario in card.scenarios:
         check_method(MethodChoice(name=name), scenario)
+
+
+@pytest.mark.parametrize("name", [m.name for m in catalogue.catalogue().methods if m.strength])
+def test_a_strength_is_recommended_for_every_offline_benchmark_and_scenario(name):
+    """Found by docs/recommend.py on validation data; a value that scores below fine-tuning would be a defect."""
+    card = catalogue.catalogue().method(name)
+    for benchmark in (b for b in catalogue.catalogue().benchmarks if b.offline):
+        for scenario in set(benchmark.scenarios) & set(card.scenarios):
+            found = card.recommended_strength(benchmark.name, scenario)
+            assert found is not None, f"run: python -m docs.recommend {name}"
+            card.strength.check(found.strength, name)
+            ours, fine_tuning = map(
+                float, re.findall(r"accuracy ([\d.]+) % \(fine-tuning ([\d.]+) %", found.provenance)[0]
+            )
+            assert ours >= fine_tuning
 
 
 @pytest.mark.parametrize("name", METHODS)

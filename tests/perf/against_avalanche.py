@@ -9,7 +9,8 @@ Avalanche lives in a virtual environment of its own, outside this repository:
 Both train a 784-256-256-10 network with SGD on the first examples of each of five tasks (class-incremental), for fine-tuning
 (Naive), EWC and experience replay (Replay), at batch 10 and 64, one thread. We train eight seeds side by side; Avalanche trains
 them one after another, so that one seed gives its rate. Its data set is a tensor in memory without transforms, it evaluates
-nothing and logs nothing. The two alternate in separate processes; each row is the median of the rounds, with their range. The
+nothing and logs nothing. The two alternate in separate processes, each of which measures all rows; a row shows the median of the
+rounds' ratios and their range. On a machine that others use, read the CPU column: wall clock tells how busy the others were. The
 time counted is `strategy.train` there and `train_cpu_seconds` here: set-up and evaluation are in neither; for EWC the estimate of
 the Fisher information is in both, over 1000 examples a task here and over all of the task's there.
 """
@@ -23,6 +24,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -99,7 +101,11 @@ def theirs(method: str, batch: int, per_task: int) -> dict[str, float]:
         strategy.train(experience, num_workers=0)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     samples = TASKS * per_task
-    return {"cpu": samples / cpu, "wall": samples / wall, "version": f"{avalanche.__version__}/torch {torch.__version__}"}
+    return {
+        "cpu": samples / cpu,
+        "wall": samples / wall,
+        "version": f"{avalanche.__version__}/torch {torch.__version__}",
+    }
 
 
 def save_tasks(folder: Path, per_task: int) -> None:
@@ -117,59 +123,64 @@ def save_tasks(folder: Path, per_task: int) -> None:
         torch.save((x[0].flatten(1), y[0]), folder / f"{task.index}.pt")
 
 
-def in_process(python: str, who: str, *arguments: object, env: dict[str, str]) -> dict[str, float]:
-    command = [python, __file__, "--measure", who, *map(str, arguments)]
+def round_of(python: str, who: str, per_task: int, env: dict[str, str]) -> dict[str, dict[str, float]]:
+    """Every row measured once, in a process of its own."""
+    command = [python, "-W", "ignore", __file__, "--measure", who, str(per_task)]
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(who: str, per_task: int) -> dict[str, dict[str, float]]:
+    rate = {"ours": ours, "theirs": theirs}[who]
+    rate("finetune", BATCHES[0], 100)  # imports and first allocations
+    return {f"{method}/{batch}": rate(method, batch, per_task) for method in METHODS for batch in BATCHES}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--avalanche", help="the Python of the environment that has Avalanche")
-    parser.add_argument("--quick", action="store_true", help="2 rounds on 500 examples a task instead of 5 on 2000")
+    parser.add_argument("--quick", action="store_true", help="2 rounds on 500 examples a task instead of 5 on 1500")
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
-    parser.add_argument("--measure", nargs=4, metavar=("WHO", "METHOD", "BATCH", "PER_TASK"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=2, metavar=("WHO", "PER_TASK"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        who, method, batch, per_task = options.measure
-        print(json.dumps({"ours": ours, "theirs": theirs}[who](method, int(batch), int(per_task))))
+        who, per_task = options.measure
+        print(json.dumps(measure(who, int(per_task))))
         return
     if not options.avalanche:
-        parser.error("--avalanche is missing: give the Python of an environment with Avalanche (see this file's beginning).")
-    import tempfile
-
-    rounds, per_task = (2, 500) if options.quick else (5, 2000)
-    rows = []
+        parser.error(
+            "--avalanche is missing: give the Python of an environment with Avalanche (see this file's beginning)."
+        )
+    rounds, per_task = (2, 500) if options.quick else (5, 1500)
     with tempfile.TemporaryDirectory() as folder:
         save_tasks(Path(folder), per_task)
-        root = str(Path(__file__).parents[2])
         env = {**os.environ, "OMP_NUM_THREADS": "1", "SPEED_TASKS": folder}
-        own = {**env, "PYTHONPATH": root}
-        print(f"Python {platform.python_version()}, {per_task} examples a task, {rounds} rounds, samples per CPU second")
-        print("| method | batch | ours, K = 8 | Avalanche | ratio CPU | ratio wall |\n|---|" + "--:|" * 5)
-        for method, name in METHODS.items():
-            for batch in BATCHES:
-                pairs = [
-                    (
-                        in_process(options.avalanche, "theirs", method, batch, per_task, env=env),
-                        in_process(sys.executable, "ours", method, batch, per_task, env=own),
-                    )
-                    for _ in range(rounds)
-                ]
-                ratios = {c: [o[c] / t[c] for t, o in pairs] for c in ("cpu", "wall")}
-                row = {
-                    "method": method, "batch": batch, "avalanche": pairs[0][0]["version"],
-                    "ours": statistics.median(o["cpu"] for _, o in pairs),
-                    "theirs": statistics.median(t["cpu"] for t, _ in pairs),
-                    **{c: [statistics.median(v), min(v), max(v)] for c, v in ratios.items()},
-                }  # fmt: skip
-                rows.append(row)
-                shown = [f"**{row[c][0]:.1f}** ({row[c][1]:.1f}–{row[c][2]:.1f})" for c in ("cpu", "wall")]
-                print(
-                    f"| {method} ({name}) | {batch} | {row['ours']:,.0f} | {row['theirs']:,.0f} | {' | '.join(shown)} |",
-                    flush=True,
-                )
-        print(f"Avalanche {rows[0]['avalanche']}")
+        env.pop("PYTHONPATH", None)
+        own = {**env, "PYTHONPATH": str(Path(__file__).parents[2])}
+        pairs = [
+            (round_of(options.avalanche, "theirs", per_task, env), round_of(sys.executable, "ours", per_task, own))
+            for _ in range(rounds)
+        ]
+    version = pairs[0][0]["finetune/10"]["version"]
+    print(f"Python {platform.python_version()}, Avalanche {version}, {per_task} examples a task, {rounds} rounds")
+    print(
+        "| method | batch | ours, K = 8, per CPU s | Avalanche, per CPU s | ratio, CPU | ratio, wall |\n|---|"
+        + "--:|" * 5
+    )
+    rows = []
+    for method, name in METHODS.items():
+        for batch in BATCHES:
+            cells = [(t[f"{method}/{batch}"], o[f"{method}/{batch}"]) for t, o in pairs]
+            ratios = {clock: [o[clock] / t[clock] for t, o in cells] for clock in ("cpu", "wall")}
+            row = {
+                "method": method, "batch": batch, "avalanche": version,
+                "ours": statistics.median(o["cpu"] for _, o in cells),
+                "theirs": statistics.median(t["cpu"] for t, _ in cells),
+                **{clock: [statistics.median(v), min(v), max(v)] for clock, v in ratios.items()},
+            }  # fmt: skip
+            rows.append(row)
+            shown = [f"**{row[c][0]:.1f}** ({row[c][1]:.1f}–{row[c][2]:.1f})" for c in ("cpu", "wall")]
+            print(f"| {method} ({name}) | {batch} | {row['ours']:,.0f} | {row['theirs']:,.0f} | {' | '.join(shown)} |")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -1,0 +1,93 @@
+"""Finds the strengths that the form starts from, on validation data only.
+
+    python -m docs.recommend ewc l2          (a few minutes a method)
+
+For every offline benchmark and scenario of a method, with the benchmark's usual training: each strength of the grid (the
+method's sweep, widened) is trained with seeds 100–102. Recommended is the middle one of the strengths whose mean final
+validation accuracy is within one standard error of the best and not below fine-tuning's. Entries are kept in
+clcore/recommended.json with how they were found; `python -m clcore catalogue` passes them on to the form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+
+from clcore.catalogue import BenchmarkCard, MethodCard, catalogue
+from clcore.registry import RECOMMENDED
+from clcore.settings import settings
+from clcore.spec import Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
+from clcore.training import train
+
+SEEDS = (100, 101, 102)
+
+
+def grid_of(method: MethodCard) -> tuple[float, ...]:
+    """The declared sweep, with 0 and two more decades on the stiff side."""
+    largest = max(method.sweep)
+    return tuple(sorted({0.0, *method.sweep, largest * 10, largest * 100}))
+
+
+def final_validation(method: MethodCard, benchmark: BenchmarkCard, scenario: str) -> dict[float, list[float | None]]:
+    """Mean accuracy over tasks after the last one, per strength and seed, on validation data; None where it diverged."""
+    training = benchmark.training
+    run = make(
+        RunSpec,
+        benchmark=benchmark.name,
+        scenario=scenario,
+        method=MethodChoice(name=method.name, strengths=grid_of(method)),
+        network=NetworkChoice(hidden=training.hidden),
+        optimizer=OptimizerChoice(name=training.optimizer, lr=training.lr),
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        live_points=0,
+        grid=Grid(seeds=SEEDS),
+    )
+    found: dict[float, list[float | None]] = {}
+    for replica in train(run, data_dir=settings().data_dir)["replicas"]:
+        last = replica["validation_matrix"][-1]
+        found.setdefault(replica["strength"], []).append(None if None in last else fmean(last))
+    return found
+
+
+def choose(found: dict[float, list[float | None]]) -> tuple[float, str]:
+    """The recommended strength and the sentence that says why."""
+    sound = {s: values for s, values in found.items() if None not in values}
+    means = {s: fmean(values) for s, values in sound.items()}
+    best = max((s for s in means if s > 0), key=means.get)
+    floor = max(means[best] - stdev(sound[best]) / math.sqrt(len(SEEDS)), min(means[0.0], means[best]))
+    tied = sorted(s for s in means if s > 0 and means[s] >= floor)
+    chosen = tied[len(tied) // 2]
+    return chosen, (
+        f"final validation accuracy {100 * means[chosen]:.1f} % (fine-tuning {100 * means[0.0]:.1f} %), mean of seeds "
+        f"{SEEDS[0]}–{SEEDS[-1]}; the middle of {', '.join(f'{s:g}' for s in tied)}, which are within one standard error of "
+        f"the best of {', '.join(f'{s:g}' for s in sorted(found) if s)}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("methods", nargs="+")
+    torch.set_num_threads(1)
+    entries: dict[str, list[dict[str, Any]]] = json.loads(RECOMMENDED.read_text(encoding="utf-8"))
+    for name in parser.parse_args().methods:
+        method = catalogue().method(name)
+        entries[name] = []
+        for benchmark in (b for b in catalogue().benchmarks if b.offline):
+            for scenario in (s for s in benchmark.scenarios if s in method.scenarios):
+                strength, why = choose(final_validation(method, benchmark, scenario))
+                entries[name].append(
+                    {"benchmark": benchmark.name, "scenario": scenario, "strength": strength, "provenance": why}
+                )
+                print(name, benchmark.name, scenario, f"{strength:g}:", why, flush=True)
+                Path(RECOMMENDED).write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
