@@ -26,7 +26,8 @@ from clcore.runner import exits
 from clcore.runner.devices import PAUSED_PER_SLOT, choose_slot, device_slots
 from clcore.runner.processes import alive, child_environment, created, kill_group, terminate, this_host
 from clcore.runner.recording import checkpoint_path, log_path
-from clcore.runner.spare import Spare, give
+from clcore.runner.spare import Spare, Spares
+from clcore.runner.worker import DONE, REUSED
 from clcore.settings import settings
 from clcore.store import ACTIVE, LIVE, LiveRun, Store, open_store
 
@@ -35,7 +36,9 @@ TICK = 0.1  # seconds
 RENEW_EVERY, LEASE = 2.0, 10.0
 RESTARTS = 2
 RESTART_DELAY = 1.0  # so that a page shows the state `lost`
-SPARE_DELAY = 2.0
+SPARE_DELAY, COLD_DELAY = 2.0, 6.0  # after a run was given to a warm process, and after one that has to import torch
+RETURN = 0.5  # seconds that a queued run waits for the worker of the one before it
+SPARES = 2  # at most, and one per slot: each keeps about 0.5 GB to itself (0.9 GB resident, libraries are shared)
 TROUBLE_DELAY = 2.0  # while the database cannot be used
 _log = logging.getLogger("clcore.runner")
 
@@ -57,19 +60,25 @@ class LeaseLost(Exception):
 
 @dataclass
 class Ward:
-    """The process of one run. `process` is None when an earlier runner started it: then nobody sees how it ends."""
+    """The process of one run. `process` is None when an earlier runner started it: then nobody sees how it ends.
+
+    `spare` is the same process, when it waited for a run before.
+    """
 
     attempt: int
     process: subprocess.Popen | None
     heartbeat: datetime | None
     heard: float
+    slot: str
+    spare: Spare | None = None
     cancelled: float | None = None
     told: int = 0
     over: float | None = None
 
 
 class Runner:
-    """One per host. `slots` overrides how many runs a device takes at a time; `worker` is the command of a worker."""
+    """One per host. `slots` overrides how many runs a device takes at a time, `worker` is the command of a worker, and at
+    most `spares` of them wait for runs."""
 
     def __init__(
         self,
@@ -79,14 +88,15 @@ class Runner:
         patience: Patience | None = None,
         holder: str | None = None,
         worker: Sequence[str] = WORKER,
-        spare: bool = True,
+        spares: int = SPARES,
     ):
         self._store, self._worker = store, list(worker)
         self._patience = patience or Patience()
         self._home, self._host = settings().home, this_host()
         self._holder = holder or uuid.uuid4().hex
         self._slots = device_slots(slots)
-        self._spare = Spare(worker, self._home / "logs" / "spare.log") if spare else None
+        most = min(spares, sum(self._slots.values()))
+        self._spares = Spares(worker, self._home / "logs" / "spare.log", most)
         self._wards: dict[str, Ward] = {}
         self._lost_at: dict[str, float] = {}
         self._renewed = self._looked_abroad = 0.0
@@ -121,8 +131,7 @@ class Runner:
             _log.warning("Another runner has taken over %s.", self._host)
             return 0
         finally:
-            if self._spare:
-                self._spare.close()
+            self._spares.close()
         self._store.release_lease(self._host, self._holder)
         if self._wards:
             _log.info("%d worker(s) go on; the next runner looks after them.", len(self._wards))
@@ -130,15 +139,14 @@ class Runner:
 
     def tick(self) -> None:
         at = time.monotonic()
-        if self._spare:
-            self._spare.tend()
-        if at - self._renewed >= RENEW_EVERY or self._warm != self._said_warm:
+        if at - self._renewed >= RENEW_EVERY or self._spares.ready != self._said_warm:
             self._renew(at)
         live = self._store.live_runs()
         mine = {run.id: run for run in live if run.host == self._host and run.state in ACTIVE}
         queued = [run for run in live if run.state == "queued"]
         if mine or queued:
             self._busy = at
+        self._spares.tend(wanted=sum(self._slots.values()) - self._coming_back(mine))
         for run_id in [run_id for run_id in self._wards if run_id not in mine]:
             self._see_off(run_id, at)
         for run in mine.values():
@@ -147,7 +155,7 @@ class Runner:
             if run.want == "cancel":
                 self._end(run, ev.RunCancelled(), expected={"queued"})
         if queued:
-            self._start_queued(live, mine)
+            self._start_queued(live, mine, at)
         if at - self._looked_abroad >= self._patience.abroad / 20:
             self._looked_abroad = at
             self._take_over(live)
@@ -162,21 +170,23 @@ class Runner:
             self._host, self._holder, LEASE, over=status.holder if dead else None, pid=pid, pid_started=created(pid)
         )
 
-    @property
-    def _warm(self) -> bool:
-        return self._spare is not None and self._spare.ready
-
     def _renew(self, at: float) -> None:
-        slots, warm = sum(self._slots.values()), self._warm
+        slots, warm = sum(self._slots.values()), self._spares.ready
         if not self._store.renew_lease(self._host, self._holder, LEASE, slots=slots, warm=warm):
             raise LeaseLost
         self._renewed, self._said_warm = at, warm
 
     # ---- starting -----------------------------------------------------------------------------------------------
 
-    def _start_queued(self, live: Sequence[LiveRun], mine: dict[str, LiveRun]) -> None:
+    def _coming_back(self, mine: dict[str, LiveRun]) -> int:
+        """How many workers will be warm when the slot that they occupy becomes free."""
+        wards = {run_id: ward for run_id, ward in self._wards.items() if ward.spare and ward.slot == REUSED}
+        return sum(run_id not in mine or mine[run_id].state != "paused" for run_id in wards)
+
+    def _start_queued(self, live: Sequence[LiveRun], mine: dict[str, LiveRun], at: float) -> None:
         kept = [run for run in mine.values() if run.keeper == "runner"]
         training = Counter(run.slot for run in kept if run.state != "paused")
+        training += Counter(ward.slot for ward in self._wards.values() if ward.spare and at - (ward.over or 0) < RETURN)
         present = Counter(run.slot for run in kept)
         free = {
             slot: min(n - training[slot], (1 + PAUSED_PER_SLOT) * n - present[slot]) for slot, n in self._slots.items()
@@ -192,28 +202,31 @@ class Runner:
 
     def _start(self, run: LiveRun, slot: str) -> bool:
         """Starts a queued or lost run; False when another runner was quicker."""
-        spare = self._spare.take() if self._spare else None
+        spare = self._spares.take()
+        warm = spare is not None and spare.ready
         attempt, at = run.attempts + 1, datetime.now(UTC)
         row = {"host": self._host, "slot": slot, "attempts": attempt, "heartbeat": at, "pid": None, "pid_started": None}
         if run.attempts == 0:
             row["started"] = at
         if not self._store.set_state(run.id, "starting", expected=run.state, attempt=run.attempts, **row):
             if spare:
-                give(spare, "")  # an empty line ends it
+                spare.give("")
+                spare.close()
             return False
-        process = spare if spare and give(spare, run.id) else None
+        if spare and not spare.give(run.id):
+            spare.close()
+            spare = None
         try:
-            process = process or self._launch(run.id)
+            process = spare.process if spare else self._launch(run.id)
         except OSError as error:
             sentence = (
                 f"No process could be started for this run ({error.strerror}); close other programs and start it again."
             )
             self._end(run, ev.RunFailed(message=sentence), attempt=attempt)
             return True
-        self._wards[run.id] = Ward(attempt, process, at, time.monotonic())
-        if self._spare:
-            self._spare.wait_before_next(SPARE_DELAY)
-        kind = "the warm process" if process is spare else "process"
+        self._wards[run.id] = Ward(attempt, process, at, time.monotonic(), slot, spare)
+        self._spares.wait_before_next(SPARE_DELAY if warm else COLD_DELAY)
+        kind = "the waiting process" if spare else "process"
         _log.info("Run %s, attempt %d, on %s: %s %d.", run.id, attempt, slot, kind, process.pid)
         return True
 
@@ -238,7 +251,7 @@ class Runner:
             return
         ward = self._wards.get(run.id)
         if ward is None or ward.attempt != run.attempts:
-            ward = self._wards[run.id] = Ward(run.attempts, None, run.heartbeat, at)
+            ward = self._wards[run.id] = Ward(run.attempts, None, run.heartbeat, at, run.slot)
             _log.info("Run %s: adopted process %s.", run.id, run.pid)
         if run.heartbeat != ward.heartbeat:
             ward.heartbeat, ward.heard = run.heartbeat, at
@@ -273,10 +286,14 @@ class Runner:
         return (ward.process.pid, created(ward.process.pid)) if ward.process else (None, None)
 
     def _see_off(self, run_id: str, at: float) -> None:
-        """The run is over or deleted: its process ends by itself, or is ended."""
+        """The run is over or deleted: its process comes back, ends by itself, or is ended."""
         ward = self._wards[run_id]
         if ward.process is None or ward.process.poll() is not None:
+            self._forget(run_id)
+            return
+        if ward.spare and f"{DONE} {run_id}\n".encode() in ward.spare.said():
             del self._wards[run_id]
+            self._spares.take_back(ward.spare)
             return
         ward.over = ward.over or at
         if at - ward.over > 4 * self._patience.grace:
@@ -306,7 +323,12 @@ class Runner:
             if self._store.set_state(run.id, "lost", expected=ACTIVE - {"lost"}, attempt=run.attempts, **lost):
                 _log.warning("Run %s, attempt %d: %s", run.id, run.attempts, sentence)
                 self._lost_at[run.id] = at
-        del self._wards[run.id]  # last: while the store cannot be used, how the process ended must not be forgotten
+        self._forget(run.id)  # last: while the store cannot be used, how the process ended must not be forgotten
+
+    def _forget(self, run_id: str) -> None:
+        ward = self._wards.pop(run_id)
+        if ward.spare:
+            ward.spare.close()
 
     def _restart(self, run: LiveRun, at: float) -> None:
         if run.want == "cancel":

@@ -1,28 +1,34 @@
 """The process of one run: `python -m clcore.runner.worker [RUN]`.
 
-Without a run it is a spare: it imports torch, says "ready" and waits for a run's id on standard input; it ends when
-standard input closes. SIGTERM asks the run to cancel. Exit status: see `exits.py`.
+Without a run it is a spare: it imports torch, says "ready" and waits for a run's id on standard input. After a run on
+the CPU it says "done RUN" and waits for the next one; it ends when standard input closes, and after a run that failed
+or used a GPU. SIGTERM asks the run to cancel. Exit status (of the last run): see `exits.py`.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import signal
 import sys
 import threading
 from pathlib import Path
 
+import psutil
+
 from clcore.control import Control
 from clcore.errors import LabError, StoreError
-from clcore.runner.exits import GONE, UNRECORDED
+from clcore.runner.exits import CANCELLED, FINISHED, GONE, UNRECORDED
 from clcore.runner.processes import created, this_host
 from clcore.runner.recording import RecordedRun, Train, log_path
 from clcore.settings import settings
 from clcore.spec import MethodChoice, RunSpec, make
 from clcore.store import RunRow, Store, open_store
 
-READY = "ready"
+READY, DONE = "ready", "done"
+REUSED = "cpu"  # the slot whose workers train one run after the other; a GPU is free only when its process has ended
+GROWN = 2**28  # bytes that a process may have kept from the runs before, to train another
 LAST_GRACE = 10.0  # seconds after which a process that does not end by itself is ended
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -34,46 +40,72 @@ _ENVIRONMENT = {
 
 
 def main(run_id: str | None = None, *, train: Train | None = None) -> int:
-    """Trains a run that was started for this process; returns the exit status. `train`: clcore.training.train."""
+    """Trains a run that was started for this process, or one after the other; returns the exit status of the last.
+
+    `train`: clcore.training.train.
+    """
     faulthandler.enable()
     os.environ.update(_ENVIRONMENT)
-    if run_id is None:
-        if train is None:
-            from clcore.training import train
-
-            _rehearse(train)
-        _say_ready()
-        run_id = sys.stdin.readline().strip()
-        if not run_id:
-            return 0
-    _write_to(log_path(settings().home, run_id))
-    try:
-        store = open_store()
-        row = _enroll(store, run_id)
-        if row is None:
-            print(
-                f"There is nothing to do: run {run_id} was deleted, or nobody started it for a worker.", file=sys.stderr
-            )
-            return GONE
-        if row.slot.startswith("cuda:"):  # CUDA starts later, so this is early enough also after importing torch
-            os.environ["CUDA_VISIBLE_DEVICES"] = row.slot.removeprefix("cuda:")
-        run = RecordedRun(store, row)
-        signal.signal(signal.SIGTERM, lambda *_: run.control.want("cancel"))
-        status = run.conduct(train)
-    except StoreError as error:
-        print(error, file=sys.stderr)
-        return UNRECORDED
+    status = _wait_for_runs(train) if run_id is None else _train(run_id, train)[0]
     last = threading.Timer(LAST_GRACE, os._exit, [status])  # a thread of a library may refuse to end
     last.daemon = True
     last.start()
     return status
 
 
-def _say_ready() -> None:
+def _wait_for_runs(train: Train | None) -> int:
+    asked, said = os.fdopen(os.dup(0)), os.dup(1)  # every run sends standard input and output elsewhere
+    if train is None:
+        from clcore.training import train
+
+        _rehearse(train)
+    size = psutil.Process().memory_info().rss
+    _say(said, READY)
+    status = FINISHED
+    while run_id := asked.readline().strip():
+        status, slot = _train(run_id, train)
+        gc.collect()
+        if status not in (FINISHED, CANCELLED) or slot != REUSED or psutil.Process().memory_info().rss > size + GROWN:
+            return status
+        _say(said, f"{DONE} {run_id}")
+    return status
+
+
+def _say(said: int, what: str) -> None:
     try:
-        os.write(1, f"{READY}\n".encode())
+        os.write(said, f"{what}\n".encode())
     except BrokenPipeError:
-        return  # the runner has given out a run before we were ready, or is gone: standard input says which
+        return  # the runner has let go of this process or is gone: standard input says which
+
+
+def _train(run_id: str, train: Train | None) -> tuple[int, str]:
+    """Exit status and slot."""
+    _write_to(log_path(settings().home, run_id))
+    slot = ""
+    try:
+        store = open_store()
+        try:
+            row = _enroll(store, run_id)
+            if row is None:
+                print(
+                    f"There is nothing to do: run {run_id} was deleted, or nobody started it for a worker.",
+                    file=sys.stderr,
+                )
+                return GONE, slot
+            slot = row.slot
+            if slot.startswith("cuda:"):  # CUDA starts later, so this is early enough also after importing torch
+                os.environ["CUDA_VISIBLE_DEVICES"] = slot.removeprefix("cuda:")
+            run = RecordedRun(store, row)
+            before = signal.signal(signal.SIGTERM, lambda *_: run.control.want("cancel"))
+            try:
+                return run.conduct(train), slot
+            finally:
+                signal.signal(signal.SIGTERM, before)
+        finally:
+            store.close()
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        return UNRECORDED, slot
 
 
 def _rehearse(train: Train) -> None:

@@ -27,7 +27,7 @@ def adopt(page: str, probe: str, values_of: Callable[[Query], dict[str, Any]]) -
     memory = f"url-{page}"
     query = current()
     last = st.session_state.get(memory)
-    if query == last and probe in st.session_state:
+    if probe in st.session_state and (query == last or _moved(page)):
         return
     if not query and last and probe not in st.session_state:
         query = last
@@ -43,6 +43,17 @@ def publish(page: str, params: Mapping[str, Any]) -> None:
     if query != current():
         st.query_params.from_dict(query)
     st.session_state[f"url-{page}"] = query
+    st.session_state[f"shown-{page}"] = {key: st.session_state[key] for key in params if key in st.session_state}
+
+
+def _moved(page: str) -> bool:
+    """Whether a control has moved since the URL was written.
+
+    Then a URL that differs is not a new one: the browser sent it before it had received ours, because two controls were
+    moved in quick succession. Adopting it would undo them.
+    """
+    shown = st.session_state.get(f"shown-{page}", {})
+    return any(key in st.session_state and st.session_state[key] != value for key, value in shown.items())
 
 
 def current() -> Query:

@@ -99,7 +99,7 @@ def change(lab: LabPage, key: str, wish) -> None:
     box.locator("input, [aria-pressed], [role=radio]").first.wait_for()
     box.scroll_into_view_if_needed()
     lab.page.evaluate(TWO_FRAMES)  # a list that opens while the sidebar scrolls closes again
-    before = lab.controls()[key]
+    before, sent = lab.controls()[key], lab.sent
     kind = "field" if box.locator("input").count() else "buttons"
     if isinstance(wish, bool):
         box.locator("label").first.click()
@@ -121,6 +121,7 @@ def change(lab: LabPage, key: str, wish) -> None:
         box.locator("input").fill(wish)
         box.locator("input").press("Enter")
     lab.until(lambda: lab.controls().get(key) != before)
+    lab.until(lambda: lab.sent > sent)
     lab.settle()
 
 
@@ -136,6 +137,7 @@ def test_a_link_reproduces_every_control(server, new_page):
     unfold(lab)
     for key, wish in CHANGES.items():
         change(lab, key, wish)
+    lab.until(lambda: lab.query.get("optimizer") == ["adam"])  # the last one
     wanted = {key: value for key, value in lab.controls().items() if key != "no-strength"}
     assert set(CHANGES) <= set(wanted) and len(lab.query) > 20
     untouched = set(wanted) - set(CHANGES) - {"l2-strength", "ewc-sweep"}

@@ -40,10 +40,10 @@ class Lab:
         )
         return self.store.add([spec] * count, owner=owner)
 
-    def start(self, *, spare: bool = False, **patience: float) -> Runner:
+    def start(self, *, spares: int = 0, **patience: float) -> Runner:
         """A runner in a thread."""
         patience = {"grace": 0.6, "silence": 0.5, **patience}
-        options = {"patience": Patience(**patience), "worker": FAKE_WORKER, "spare": spare}
+        options = {"patience": Patience(**patience), "worker": FAKE_WORKER, "spares": spares}
         runner = Runner(self.store, slots=2, **options)
         thread = threading.Thread(target=runner.run)
         thread.start()
@@ -55,7 +55,7 @@ class Lab:
         script = (
             "from clcore.runner.service import Patience, Runner\n"
             "from clcore.store import open_store\n"
-            f"options = {{'worker': {FAKE_WORKER!r}, 'spare': False, 'patience': Patience(silence=0.5)}}\n"
+            f"options = {{'worker': {FAKE_WORKER!r}, 'spares': 0, 'patience': Patience(silence=0.5)}}\n"
             "Runner(open_store(), slots=2, **options).run()\n"
         )
         process = subprocess.Popen([sys.executable, "-c", script], env=child_environment(), start_new_session=True)

@@ -30,7 +30,7 @@ def test_queued_runs_are_trained(lab):
 
 
 def test_a_warm_worker_answers_at_once(lab):
-    lab.start(spare=True)
+    lab.start(spares=1)
     until(lambda: lab.store.runner_status().warm)
     started = time.monotonic()
     [run_id] = lab.add()
@@ -41,7 +41,7 @@ def test_a_warm_worker_answers_at_once(lab):
 
 def test_a_run_may_be_given_to_a_spare_that_is_not_ready(lab):
     ids = lab.add(2)
-    lab.start(spare=True)
+    lab.start(spares=1)
     assert [lab.wait(run_id).state for run_id in ids] == ["finished"] * 2
 
 

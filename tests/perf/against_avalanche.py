@@ -6,13 +6,14 @@ Avalanche lives in a virtual environment of its own, outside this repository:
     ../avalanche-venv/bin/pip install 'avalanche-lib==0.6.*' 'torch==2.15.*' torchvision
     OMP_NUM_THREADS=1 python -m tests.perf.against_avalanche --avalanche ../avalanche-venv/bin/python [--quick]
 
-Both train a 784-256-256-10 network with SGD on the first examples of each of five tasks (class-incremental), for fine-tuning
-(Naive), EWC and experience replay (Replay), at batch 10 and 64, one thread. We train eight seeds side by side; Avalanche trains
-them one after another, so that one seed gives its rate. Its data set is a tensor in memory without transforms, it evaluates
-nothing and logs nothing. The two alternate in separate processes, each of which measures all rows; a row shows the median of the
-rounds' ratios and their range. On a machine that others use, read the CPU column: wall clock tells how busy the others were. The
-time counted is `strategy.train` there and `train_cpu_seconds` here: set-up and evaluation are in neither; for EWC the estimate of
-the Fisher information is in both, over 1000 examples a task here and over all of the task's there.
+Both train a 784-256-256-10 network with SGD on the first examples of each of five tasks (class-incremental), for
+fine-tuning (Naive), EWC and experience replay (Replay), at batch 10 and 64, one thread. We train eight seeds side by
+side; Avalanche trains them one after another, so that one seed gives its rate. Its data set is a tensor in memory
+without transforms, it evaluates nothing and logs nothing. The two alternate in separate processes, each of which
+measures all rows; a row shows the median of the rounds' ratios and their range. On a machine that others use, read
+the CPU column: wall clock tells how busy the others were. The time counted is `strategy.train` there and
+`train_cpu_seconds` here: set-up and evaluation are in neither; for EWC the estimate of the Fisher information is in
+both, over 1000 examples a task here and over all of the task's there.
 """
 
 from __future__ import annotations

@@ -2,18 +2,20 @@
 
     OMP_NUM_THREADS=1 python -m tests.perf.replicas [--quick] [--only digits mnist-64] [--replicas 1 16] [--json FILE]
 
-The bare loop is what anybody would write: torch.nn.Linear layers, torch.optim.SGD, the same stream's examples as float tensors,
-shuffled indices, x[idx], cross-entropy, backward, step. The engine is the whole product: `clcore.training.train` with its
-default live evaluation and a report that nobody reads. Everything runs in one process on one thread.
+The bare loop is what anybody would write: torch.nn.Linear layers, torch.optim.SGD, the same stream's examples as
+float tensors, shuffled indices, x[idx], cross-entropy, backward, step. The engine is the whole product:
+`clcore.training.train` with its default live evaluation and a report that nobody reads. Everything runs in one
+process on one thread.
 
-Timings on a shared machine drift, so the two are interleaved (bare, engine, bare, engine, …) and each pair gives one ratio of
-samples per second; the table shows the median and the range of the pairs' ratios, three times: by wall clock and by CPU time
-while training, and by wall clock for the whole call (with data, evaluation and set-up). The last column is the share of the
-machine's single-precision matrix rate that training reaches (6 flops per weight and sample, as is usual; one large torch.mm,
-timed beside every pair). A network needs no gradient of its inputs, so 6 overstates what is computed: on 784-256-256-10 it is 4.5.
+Timings on a shared machine drift, so the two are interleaved (bare, engine, bare, engine, …) and each pair gives one
+ratio of samples per second; the table shows the median and the range of the pairs' ratios, three times: by wall clock
+and by CPU time while training, and by wall clock for the whole call (with data, evaluation and set-up). The last
+column is the share of the machine's single-precision matrix rate that training reaches (6 flops per weight and
+sample, as is usual; one large torch.mm, timed beside every pair). A network needs no gradient of its inputs, so 6
+overstates what is computed: on 784-256-256-10 it is 4.5.
 
-The MNIST cases train on the first examples of each task and evaluate on whole test sets, which leaves the training rate as it is but
-makes the whole call look slower than it is on full data.
+The MNIST cases train on the first examples of each task and evaluate on whole test sets, which leaves the training
+rate as it is but makes the whole call look slower than it is on full data.
 """
 
 from __future__ import annotations
