@@ -12,8 +12,8 @@ from clcore.benchmarks.base import Benchmark, Stream
 from clcore.errors import RequestError, TooLarge
 from clcore.spec import RunSpec
 
-# Measured on two CPUs (tests/perf/replicas.py): beyond this many bytes of weights side by side, a step falls out of the cache.
-_CPU_CACHE_BYTES = 4 << 20
+# Measured (docs/speed.md): beyond about this many bytes of weights side by side, a step falls out of the cache.
+_CPU_CACHE_BYTES = 5 << 20
 # Copies of the weights that a replica needs at the most: weights, gradients, two moments, importance, centre, two caches.
 _COPIES = 8
 

@@ -22,7 +22,7 @@ from clcore.methods.composition import Composition
 from clcore.methods.parts.guard import Guard
 from clcore.minibatches import MiniBatches
 from clcore.networks.classifier import Classifier
-from clcore.optimizers import make_optimizer
+from clcore.optimizers import make_optimizer, steps_of
 from clcore.randomness import Generators
 from clcore.spec import Replica, RunSpec
 from clcore.state import StandStill, Stateful, drop_caches, leaves
@@ -164,7 +164,7 @@ class Learner:
         """The textbook loop."""
         method, control = self.method, self.control
         parameters = list(self.classifier.network.parameters())
-        lr = optimizers[0].param_groups[0]["lr"]
+        take_steps, lr = steps_of(optimizers), optimizers[0].param_groups[0]["lr"]
         still = StandStill(len(self.seeds))
         state = (parameters, method, self.generators, _Moments(optimizers))
         for step, batch in enumerate(batches):
@@ -175,8 +175,8 @@ class Learner:
             terms: Terms = {"task": method.task_loss(batch), **method.terms(batch)}
             _backward(terms, parameters)
             method.edit_gradients(batch)
-            for optimizer in optimizers:
-                optimizer.step()
+            for take_step in take_steps:
+                take_step()
             method.after_step(batch, lr)
             if guard:
                 guard.restore()

@@ -1,16 +1,41 @@
-"""The run's optimizer, from torch."""
+"""The run's optimizer: torch's SGD or Adam over all replicas' parameters at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
 from clcore.spec import OptimizerChoice
 
 
+class PlainSGD(torch.optim.SGD):
+    """torch's SGD where there is neither momentum nor weight decay: p ← p − lr·g, the same bits for half the overhead.
+
+    On the digits network torch's own bookkeeping around these six subtractions takes a tenth of a step.
+    """
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], lr: float):
+        super().__init__(parameters, lr=lr)
+        self._updates = [(p, group) for group in self.param_groups for p in group["params"]]
+
+    @torch.no_grad()
+    def plain_step(self) -> None:
+        for parameter, group in self._updates:
+            if parameter.grad is not None:
+                parameter.add_(parameter.grad, alpha=-group["lr"])
+
+
 def make_optimizer(choice: OptimizerChoice, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """SGD (momentum, weight decay) or Adam (weight decay as L2) over all replicas' parameters at once."""
+    """SGD (momentum, weight decay) or Adam (weight decay as L2)."""
     if choice.name == "adam":
         return torch.optim.Adam(parameters, lr=choice.lr, weight_decay=choice.weight_decay)
+    if choice.momentum == 0 and choice.weight_decay == 0:
+        return PlainSGD(parameters, lr=choice.lr)
     return torch.optim.SGD(parameters, lr=choice.lr, momentum=choice.momentum, weight_decay=choice.weight_decay)
+
+
+def steps_of(optimizers: Iterable[torch.optim.Optimizer]) -> list[Callable[[], Any]]:
+    """What to call for a step of each optimizer."""
+    return [o.plain_step if isinstance(o, PlainSGD) else o.step for o in optimizers]

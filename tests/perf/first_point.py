@@ -17,20 +17,21 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from tests.e2e.conftest import FLAGS
-from tests.e2e.lab_page import HAS_POINTS, PANEL, LabPage
+from tests.e2e.lab_page import PANEL, LabPage
 from tests.e2e.server import Server
 
-# In the page itself: from the press to the first frame with a point, free of the driver's own delays. The runs before
-# leave their panels for a moment: only another revision of the chart counts.
+# In the page itself: from the press to the first frame with a point, free of the driver's own delays. The panels of the run
+# before stay for a moment: only a figure of another run counts.
 CLICK = """async panel => {
-    const has = HAS_POINTS;
-    const revision = () => [...document.querySelectorAll(panel)].map(plot => plot.layout && plot.layout.uirevision).join();
-    const before = revision();
+    const plots = () => [...document.querySelectorAll(panel)].filter(plot => plot.layout && plot.data);
+    const old = new Set(plots().map(plot => plot.layout.uirevision));
+    const drawn = plot => !old.has(plot.layout.uirevision)
+        && plot.data.some(trace => trace.customdata && trace.x.length) && plot.querySelector('.scatterlayer path');
     const began = performance.now();
     document.querySelector('.st-key-run button').click();
-    while (revision() === before || !has(panel)) await new Promise(requestAnimationFrame);
+    while (!plots().some(drawn)) await new Promise(requestAnimationFrame);
     return (performance.now() - began) / 1000;
-}""".replace("HAS_POINTS", HAS_POINTS)
+}"""
 
 
 def main() -> None:

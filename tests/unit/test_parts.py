@@ -13,7 +13,9 @@ from clcore.methods.parts.vectors import ReplicaVector, weights
 from clcore.networks.classifier import Classifier
 from clcore.networks.layers import Linear
 from clcore.networks.mlp import MLP
+from clcore.optimizers import make_optimizer, steps_of
 from clcore.randomness import Generators
+from clcore.spec import OptimizerChoice
 from tests.training_cases import digits_run, learner_for, trained
 
 K = 3
@@ -196,13 +198,13 @@ def test_strength_zero_leaves_every_bit():
 
 
 def test_the_guard_holds_what_zero_gradients_do_not():
-    for make_optimizer in (
+    for build in (
         lambda ps: torch.optim.SGD(ps, lr=0.1, momentum=0.9, weight_decay=0.1),
         lambda ps: torch.optim.Adam(ps, lr=0.1, weight_decay=0.1),
         lambda ps: torch.optim.AdamW(ps, lr=0.1, weight_decay=0.1),
     ):
         p = torch.nn.Parameter(torch.randn(2, 5))
-        optimizer = make_optimizer([p])
+        optimizer = build([p])
         p.grad = torch.randn(2, 5)
         optimizer.step()  # warm moments
         frozen = torch.zeros(5, dtype=torch.bool)
@@ -347,3 +349,22 @@ def test_a_classifier_of_noncontiguous_groups_masks():
     batch = Batch(x, y, torch.ones(1, 2), torch.full((1,), 2.0), 0, y)
     expected = F.cross_entropy(network(x)[0][:, [0, 2]], torch.tensor([0, 1]), reduction="none")
     torch.testing.assert_close(classifier.sample_losses(batch)[0], expected)
+
+
+def test_plain_sgd_is_torchs_sgd_bit_for_bit():
+    g = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=g) for shape in ((3, 7, 5), (3, 5))]
+    moved = []
+    for plain in (True, False):
+        parameters = [torch.nn.Parameter(t.clone()) for t in start]
+        own = make_optimizer(OptimizerChoice(lr=0.3), parameters)
+        step = steps_of([own])[0] if plain else torch.optim.SGD(parameters, lr=0.3).step
+        assert isinstance(own, torch.optim.SGD)
+        draws = torch.Generator().manual_seed(1)
+        for _ in range(5):
+            for p in parameters:
+                p.grad = torch.randn(p.shape, generator=draws)
+            step()
+        moved.append(parameters)
+    assert all(torch.equal(a, b) for a, b in zip(*moved, strict=True))
+    assert not torch.equal(moved[0][0], start[0])
