@@ -1,4 +1,4 @@
-"""The background service: the queue, one process a run, restarts from checkpoints.
+"""The background service: the queue, a process for every run at a time, restarts from checkpoints.
 
 launch.py      starts the service when none is alive
 service.py     the service: claims queued runs, looks after their processes; no torch in it

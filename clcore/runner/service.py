@@ -37,7 +37,7 @@ RENEW_EVERY, LEASE = 2.0, 10.0
 RESTARTS = 2
 RESTART_DELAY = 1.0  # so that a page shows the state `lost`
 SPARE_DELAY, COLD_DELAY = 2.0, 6.0  # after a run was given to a warm process, and after one that has to import torch
-RETURN = 0.5  # seconds that a queued run waits for the worker of the one before it
+RETURN = 2.0  # seconds that a queued run waits for the worker of the one before it
 SPARES = 2  # at most, and one per slot: each keeps about 0.5 GB to itself (0.9 GB resident, libraries are shared)
 TROUBLE_DELAY = 2.0  # while the database cannot be used
 _log = logging.getLogger("clcore.runner")
@@ -132,6 +132,9 @@ class Runner:
             return 0
         finally:
             self._spares.close()
+            for ward in self._wards.values():
+                if ward.spare:
+                    ward.spare.close()
         self._store.release_lease(self._host, self._holder)
         if self._wards:
             _log.info("%d worker(s) go on; the next runner looks after them.", len(self._wards))

@@ -59,6 +59,7 @@ def _wait_for_runs(train: Train | None) -> int:
         from clcore.training import train
 
         _rehearse(train)
+    gc.freeze()  # what was imported stays: collecting after a run need not look at it
     size = psutil.Process().memory_info().rss
     _say(said, READY)
     status = FINISHED

@@ -133,7 +133,7 @@ class LabPage:
     @property
     def status(self) -> str:
         """The words of the status line; icons are among them, by their names."""
-        return self.key("status").inner_text()
+        return self.key("status").first.inner_text()  # for a moment there are two
 
     def watch_charts(self) -> None:
         self.page.evaluate(PROBE)

@@ -39,6 +39,43 @@ def test_a_warm_worker_answers_at_once(lab):
     assert lab.wait(run_id).state == "finished"
 
 
+def test_as_many_runs_as_slots_start_warm_and_the_next_follow_in_the_same_processes(lab):
+    runner = lab.start(spares=2)
+    until(lambda: [spare.ready for spare in runner._spares._waiting] == [True, True])
+    waiting = {spare.process.pid for spare in runner._spares._waiting}
+    ids = lab.add(6)
+    rows = [lab.wait(run_id) for run_id in ids]
+    assert {row.state for row in rows} == {"finished"} and {row.pid for row in rows} == waiting
+    assert {row.result["sum"] for row in rows} == {UNDISTURBED}
+    until(lambda: {spare.process.pid for spare in runner._spares._waiting} == waiting)
+
+
+def test_a_worker_whose_run_failed_does_not_come_back(lab):
+    lab.behave("raise")
+    lab.start(spares=1)
+    until(lambda: lab.store.runner_status().warm)
+    [failed] = lab.add()
+    row = lab.wait(failed)
+    until(lambda: not alive(row.pid, row.pid_started))
+    lab.behave()
+    [run_id] = lab.add()
+    assert lab.wait(run_id).state == "finished" and lab.store.run(run_id).pid != row.pid
+
+
+def test_a_worker_that_dies_in_its_second_run_is_restarted(lab):
+    lab.start(spares=1)
+    until(lambda: lab.store.runner_status().warm)
+    first = lab.wait(lab.add()[0])
+    until(lambda: lab.store.runner_status().warm)
+    lab.behave("die-once")
+    [run_id] = lab.add()
+    row = lab.wait(run_id, "lost")
+    assert "killed by the system" in row.error and row.attempts == 1
+    row = lab.wait(run_id)
+    assert (row.state, row.attempts, row.result["sum"]) == ("finished", 2, UNDISTURBED)
+    assert lab.store.run(first.id).state == "finished" and row.pid != first.pid
+
+
 def test_a_run_may_be_given_to_a_spare_that_is_not_ready(lab):
     ids = lab.add(2)
     lab.start(spares=1)

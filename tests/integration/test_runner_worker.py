@@ -44,15 +44,50 @@ def test_a_terminal_trains_a_run_itself(lab):
     assert heard == lab.types(run_id)
 
 
-def test_a_spare_waits_for_a_run_and_trains_it(lab):
-    [run_id] = lab.add()
+def test_a_spare_trains_one_run_after_the_other(lab):
+    ids = lab.add(2)
     spare = lab.worker(None)
     assert spare.stdout.readline() == b"ready\n"
-    lab.store.set_state(run_id, "starting", attempts=1)
+    for run_id in ids:
+        lab.store.set_state(run_id, "starting", attempts=1, slot="cpu")
+        spare.stdin.write(f"{run_id}\n".encode())
+        spare.stdin.flush()
+        assert spare.stdout.readline() == f"done {run_id}\n".encode()
+        assert lab.store.run(run_id).state == "finished" and lab.store.run(run_id).pid == spare.pid
+        assert lab.store.run(run_id).result["sum"] == UNDISTURBED
+    spare.stdin.close()
+    spare.stdin = None
+    assert spare.wait(20) == exits.FINISHED
+
+
+def test_a_spare_comes_back_after_a_cancel_but_not_after_a_failure(lab):
+    first, second = lab.add(2)
+    lab.behave("endless")
+    spare = lab.worker(None)
+    assert spare.stdout.readline() == b"ready\n"
+    lab.store.set_state(first, "starting", attempts=1, slot="cpu")
+    spare.stdin.write(f"{first}\n".encode())
+    spare.stdin.flush()
+    lab.wait(first, "running")
+    lab.store.want(first, "cancel")
+    assert spare.stdout.readline() == f"done {first}\n".encode()
+    lab.behave("raise")
+    lab.store.set_state(second, "starting", attempts=1, slot="cpu")
+    spare.stdin.write(f"{second}\n".encode())
+    spare.stdin.flush()
+    assert spare.wait(20) == exits.FAILED
+    assert [lab.store.run(run_id).state for run_id in (first, second)] == ["cancelled", "failed"]
+    assert "melted" in log_path(lab.home, second).read_text()
+    assert "melted" not in log_path(lab.home, first).read_text()
+
+
+def test_a_worker_leaves_its_gpu_by_ending(lab):
+    [run_id] = lab.add()
+    spare = lab.worker(None)
+    lab.store.set_state(run_id, "starting", attempts=1, slot="cuda:0")
     spare.stdin.write(f"{run_id}\n".encode())
     spare.stdin.flush()
     assert spare.wait(20) == exits.FINISHED
-    assert lab.store.run(run_id).state == "finished" and lab.store.run(run_id).pid == spare.pid
 
 
 def test_a_spare_ends_when_its_runner_does(lab):
