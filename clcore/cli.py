@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
             break
     if results:
         print(report.table(results, experiment.scenario))
-    if options.json and results:
+    if options.json and (results or status == Cancelled.exit_status):
         document = {"benchmark": experiment.benchmark, "scenario": experiment.scenario, "runs": results}
         _write(options.json, json.dumps(document, indent=1) + "\n")
     return status
