@@ -25,6 +25,7 @@ from clcore.ui.live_plot import live_plot
 from clcore.ui.text import _, n_
 
 POLL_SECONDS = 1.0
+EAGER_SECONDS, EAGER_FOR_SECONDS = 0.25, 8.0
 PANEL_HEIGHT = 300
 SENTENCES = 4
 
@@ -64,7 +65,9 @@ def running_view(rows: Sequence[RunRow]) -> None:
     ids = [row.id for row in rows]
     seen = _signature(rows)
 
-    @st.fragment(run_every=POLL_SECONDS if states.is_live(rows) else None, key="live")
+    interval = (EAGER_SECONDS if _awaited(rows) else POLL_SECONDS) if states.is_live(rows) else None
+
+    @st.fragment(run_every=interval, key="live")
     def live() -> None:
         store = the_store()
         now = experiment_runs(store, rows[0].experiment) if states.is_live(rows) else list(rows)
@@ -77,8 +80,14 @@ def running_view(rows: Sequence[RunRow]) -> None:
 
 
 def _signature(rows: Sequence[RunRow]) -> tuple:
-    """What the buttons depend on: a full rerun is due when it changes."""
-    return states.is_live(rows), wishes(rows)
+    """What the buttons and the polling depend on: a full rerun is due when it changes."""
+    return states.is_live(rows), wishes(rows), _awaited(rows)
+
+
+def _awaited(rows: Sequence[RunRow]) -> bool:
+    """Whether somebody has just pressed Run and no point is there yet: then the page asks more often, for a moment."""
+    age = (datetime.now(UTC) - max(row.created for row in rows)).total_seconds()
+    return states.is_live(rows) and age < EAGER_FOR_SECONDS and not any(row.position > 0 for row in rows)
 
 
 def wishes(rows: Sequence[RunRow]) -> dict[str, list[str]]:
