@@ -129,11 +129,6 @@ class Task:
     train: Split
     validation: Split | None
     test: Split
-    examples: Examples
-
-    def gather_ids(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """x (K, B, *input_shape) and y (K, B) of the examples `ids` (K, B) as this task shows them."""
-        return self.examples.gather(self.index, ids)
 
 
 @dataclass(frozen=True)

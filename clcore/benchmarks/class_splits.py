@@ -75,7 +75,6 @@ class SplitBenchmark(Benchmark):
                 train=split(task, train, options.train_per_task or self._bound(kept, task, max)),
                 validation=split(task, validation, self._bound(held, task, max)) if options.validation else None,
                 test=split(task, test, self._bound(facts.test_counts, task, max)),
-                examples=examples,
             )
 
         per_task = facts.classes // tasks

@@ -66,7 +66,6 @@ class WholeSetBenchmark(Benchmark):
                 train=Split(examples, t, *(everything or drawn(t)), rows),
                 validation=Split(examples, t, *validation, rows) if validation else None,
                 test=Split(examples, t, *test, torch.zeros_like(rows)),
-                examples=examples,
             )
             for t, name in enumerate(self.task_names())
         ]

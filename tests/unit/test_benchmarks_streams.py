@@ -160,7 +160,7 @@ def test_output_units_of_split_streams(scenario, tasks):
         unit_of = {}
         for task in stream.tasks:
             ids = task.train.ids(torch.arange(task.train.width).expand(2, -1))
-            _, y = task.gather_ids(ids)
+            _, y = stream.gather(task.index, ids)
             n = int(task.train.lengths[replica])
             for label, unit in zip(made.source.labels[ids[replica, :n]].tolist(), y[replica, :n].tolist(), strict=True):
                 assert unit_of.setdefault(label, unit) == unit
