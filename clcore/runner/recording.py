@@ -239,8 +239,8 @@ class RecordedRun:
 
     def _on_state(self, state: str) -> None:
         patiently(self._recorder.flush)
-        row = self._row
-        patiently(lambda: self._store.set_state(row.id, state, expected={"running", "paused"}, attempt=row.attempts))
+        row, known = self._row, {"starting", "running", "paused"}  # data and networks are prepared before it runs
+        patiently(lambda: self._store.set_state(row.id, state, expected=known, attempt=row.attempts))
 
 
 def patiently(call: Callable[[], Any]) -> Any:

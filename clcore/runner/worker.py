@@ -8,7 +8,6 @@ or used a GPU. SIGTERM asks the run to cancel. Exit status (of the last run): se
 from __future__ import annotations
 
 import faulthandler
-import gc
 import os
 import signal
 import sys
@@ -59,17 +58,20 @@ def _wait_for_runs(train: Train | None) -> int:
         from clcore.training import train
 
         _rehearse(train)
-    gc.freeze()  # what was imported stays: collecting after a run need not look at it
-    size = psutil.Process().memory_info().rss
+    most = _size() + GROWN
     _say(said, READY)
     status = FINISHED
     while run_id := asked.readline().strip():
         status, slot = _train(run_id, train)
-        gc.collect()
-        if status not in (FINISHED, CANCELLED) or slot != REUSED or psutil.Process().memory_info().rss > size + GROWN:
+        if status not in (FINISHED, CANCELLED) or slot != REUSED or _size() > most:
             return status
         _say(said, f"{DONE} {run_id}")
     return status
+
+
+def _size() -> int:
+    """Bytes that this process occupies."""
+    return psutil.Process().memory_info().rss
 
 
 def _say(said: int, what: str) -> None:

@@ -29,6 +29,8 @@ def train(run, *, data_dir, report, control, checkpoint):
     state = {"task": 0, "seq": 0, "sum": run.grid.seeds[0]}
     if "refuse" in wanted:
         raise TrainingError("The data set is not here; fetch it first.")
+    if "prepare" in wanted:
+        control.at_step()
     if checkpoint.exists():
         state = json.loads(checkpoint.read_text())
         report(ev.Resumed(from_seq=state["seq"], task=state["task"]))

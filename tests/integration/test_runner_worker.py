@@ -135,6 +135,17 @@ def test_pause_step_and_resume_end_where_an_undisturbed_run_does(lab):
     assert row.state == "finished" and row.result["sum"] == UNDISTURBED
 
 
+def test_a_run_that_is_held_while_it_prepares_is_paused(lab):
+    lab.behave("prepare")
+    [run_id] = lab.add()
+    lab.store.want(run_id, "pause")
+    lab.worker(run_id)
+    lab.wait(run_id, "paused")
+    assert lab.types(run_id) == []
+    lab.store.want(run_id, None)
+    assert lab.wait(run_id).result["sum"] == UNDISTURBED and lab.types(run_id)[0] == "run_started"
+
+
 def test_a_paused_run_can_be_cancelled_and_still_beats(lab):
     lab.behave("slow")
     [run_id] = lab.add()
