@@ -16,15 +16,13 @@ class PlainSGD(torch.optim.SGD):
     On the digits network torch's own bookkeeping around these six subtractions takes a tenth of a step.
     """
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], lr: float):
-        super().__init__(parameters, lr=lr)
-        self._updates = [(p, group) for group in self.param_groups for p in group["params"]]
-
     @torch.no_grad()
     def plain_step(self) -> None:
-        for parameter, group in self._updates:
-            if parameter.grad is not None:
-                parameter.add_(parameter.grad, alpha=-group["lr"])
+        for group in self.param_groups:
+            lr = group["lr"]
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.add_(parameter.grad, alpha=-lr)
 
 
 def make_optimizer(choice: OptimizerChoice, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:

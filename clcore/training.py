@@ -98,8 +98,7 @@ class _Session:
 
     def _finish_task(self, seen: int) -> None:
         """Fills row `seen` of the matrices, reports it, and saves a checkpoint."""
-        test = self._gathered([learner.row(seen, "test") for learner in self.learners])
-        self.test.append(test)
+        self.test.append(self._gathered([learner.row(seen, "test") for learner in self.learners]))
         self.validation.append(self._gathered([learner.row(seen, "validation") for learner in self.learners]))
         self.footprints.append(self._gathered([learner.footprint() for learner in self.learners]))
         seq = self.report(

@@ -14,7 +14,7 @@ from clcore.benchmarks.base import Task
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Terms
 from clcore.methods.parts.importance import Estimator, fisher_diagonal
-from clcore.methods.parts.springs import PenaltyStep, Springs, is_implicit, penalty_step_knob
+from clcore.methods.parts.springs import PenaltyStep, Springs, penalty_step_knob
 
 
 class EWC(Method):
@@ -39,8 +39,8 @@ class EWC(Method):
         penalty_step: PenaltyStep = penalty_step_knob()
 
     def setup(self) -> None:
-        implicit = is_implicit(self.hyper.penalty_step, self.context.optimizer.name)
-        self.springs = Springs(self.classifier.network, self.hyper.strength, implicit)
+        hyper, optimizer = self.hyper, self.context.optimizer.name
+        self.springs = Springs(self.classifier.network, hyper.strength, hyper.penalty_step, optimizer)
         self.draws = self.context.generators("fisher")
 
     def terms(self, batch) -> Terms:

@@ -109,7 +109,7 @@ def test_fisher_is_zero_where_nothing_flows():
 
 def springs_case(strength, implicit=False):
     network = MLP((6,), 4, (8,), list(Generators(range(K), "w")))
-    return network, Springs(network, torch.full((K,), float(strength)), implicit)
+    return network, Springs(network, torch.full((K,), float(strength)), "implicit" if implicit else "explicit", "sgd")
 
 
 def random_like(network, seed):

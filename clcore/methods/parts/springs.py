@@ -33,19 +33,16 @@ def penalty_step_knob():
     )
 
 
-def is_implicit(choice: PenaltyStep, optimizer: str) -> bool:
-    return choice == "implicit" or (choice == "auto" and optimizer == "sgd")
-
-
 class Springs(Stateful):
     """The merged quadratic penalty of a network's parameters. A `ClosedForm` term (see methods/base.py)."""
 
     context_fields = frozenset({"network", "strength", "implicit"})
 
-    def __init__(self, network: nn.Module, strength: Tensor, implicit: bool):
+    def __init__(self, network: nn.Module, strength: Tensor, step: PenaltyStep, optimizer: str):
+        """`strength` (K,); `step` as asked for, "auto" being decided by the run's optimizer."""
         self.network = network
         self.strength = strength
-        self.implicit = implicit
+        self.implicit = step == "implicit" or (step == "auto" and optimizer == "sgd")
         self.importance: ReplicaVector | None = None
         self.centre: ReplicaVector | None = None
         self.restored()
