@@ -106,10 +106,14 @@ class Diverged(_Event):
 
 
 class Insight(_Event):
-    """Small named arrays from a method, for pictures."""
+    """Small named arrays from a method, for pictures, after a task.
+
+    Each is (replicas, …) as nested lists; a large one holds the first replicas only.
+    """
 
     type: Literal["insight"] = "insight"
     task: int
+    replicas: list[int] = []
     arrays: dict[str, Any]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from clcore.state import StandStill, Stateful, drop_caches, leaves
 from clcore.watch import Watch
 
 Rows = list[list[float | None]]
+_INSIGHT_NUMBERS = 1 << 15  # of one array in one event
 
 
 @dataclass
@@ -126,7 +128,8 @@ class Learner:
         finally:
             self.clock.stop()
         if insight := self.method.insight():
-            self.report(Insight(task=task.index + 1, arrays=insight))
+            arrays = {name: _small(values) for name, values in insight.items()}
+            self.report(Insight(task=task.index + 1, replicas=self.members, arrays=arrays))
 
     def _train(self, task: Task, phase: Phase) -> PhaseResult:
         network = self.classifier.network
@@ -309,6 +312,18 @@ def _backward(terms: Terms, parameters: list[torch.nn.Parameter]) -> None:
     total.sum().backward()
     for term in closed:
         term.add_gradient()
+
+
+def _small(values: Tensor) -> list:
+    """`values` (K, …) as nested lists of four significant digits, None for what is not finite; at most the first rows."""
+    rows = max(1, _INSIGHT_NUMBERS // max(1, values[0].numel()))
+    return _rounded(values[:rows].detach().cpu().tolist())
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def _advance(plan: Plan, result: PhaseResult | None) -> Phase | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from clcore import registry
 from clcore.control import Control
+from clcore.errors import Cancelled
+from clcore.events import Evaluated
 from clcore.learner import Learner
 from clcore.spec import Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
 from clcore.training import train
@@ -84,3 +87,42 @@ def weights_of(learner: Learner, row: int) -> list[torch.Tensor]:
 
 def identical(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def assert_independent(**case: Any) -> None:
+    """A replica is the same, bit for bit, alone and among fifteen others; `case` must describe sixteen replicas."""
+    run = digits_run(**case)
+    assert len(run.replicas) == 16
+    together = trained(run)
+    for row in (0, 5, 14):
+        alone = trained(run, members=[row])
+        assert identical(weights_of(together, row), weights_of(alone, 0)), f"replica {run.replicas[row]}"
+
+
+def assert_is_fine_tuning(method: str, grid: dict[str, Any], **case: Any) -> None:
+    """With this grid (strength 0, memory 0) a method is fine-tuning, bit for bit."""
+    settings = case.pop("settings", None)
+    case = {"seeds": (0, 1), "benchmark": "split-digits", "scenario": "task", **case}
+    plain = trained(digits_run("finetune", **case))
+    held = trained(digits_run(method, settings=settings, **case, **grid))
+    for row in range(2):
+        assert identical(weights_of(plain, row), weights_of(held, row))
+
+
+def assert_resumes(run: RunSpec, checkpoint: Path, task: int = 3) -> None:
+    """Cancelled within `task` and resumed from the checkpoint, a run ends with the same numbers as when left alone."""
+    whole = result_of(run)
+    control = Control()
+
+    def report(event):
+        if isinstance(event, Evaluated) and event.task == task:
+            control.want("cancel")
+        return 7
+
+    with pytest.raises(Cancelled):
+        result_of(run, checkpoint=checkpoint, control=control, report=report)
+    resumed = result_of(run, checkpoint=checkpoint)
+    for key in ("accuracy_matrix", "validation_matrix", "footprint"):
+        assert [r[key] for r in resumed["replicas"]] == [r[key] for r in whole["replicas"]]
+    for key in ("train_samples", "replayed_samples"):
+        assert resumed[key] == whole[key]

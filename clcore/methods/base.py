@@ -185,8 +185,8 @@ class Method(Stateful):
         """Bytes by kind, beside the network's parameters; a tensor (K,) where replicas differ."""
         return {}
 
-    def insight(self) -> dict[str, Any]:
-        """Small named arrays for pictures."""
+    def insight(self) -> dict[str, Tensor]:
+        """Small named arrays (K, …) for pictures, asked for after every task (see parts/pictures.py)."""
         return {}
 
 

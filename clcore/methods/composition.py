@@ -101,7 +101,7 @@ class Composition(Method):
                 total[kind] = total.get(kind, 0) + size
         return total
 
-    def insight(self) -> dict[str, Any]:
+    def insight(self) -> dict[str, Tensor]:
         return {f"{name}.{key}": v for name, part in self.parts.items() for key, v in part.insight().items()}
 
     @property

@@ -62,3 +62,6 @@ class EWC(Method):
 
     def footprint(self):
         return self.springs.footprint()
+
+    def insight(self):
+        return self.springs.insight(self.context.stream.input_shape)

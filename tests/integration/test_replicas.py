@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.training_cases import digits_run, identical, trained, weights_of
+from tests.training_cases import assert_independent, digits_run, identical, trained, weights_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -57,12 +57,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_replica_is_the_same_alone_and_among_fifteen_others(case):
-    run = digits_run(**case)
-    assert len(run.replicas) == 16
-    together = trained(run)
-    for row in (0, 5, 14):
-        alone = trained(run, members=[row])
-        assert identical(weights_of(together, row), weights_of(alone, 0)), f"replica {run.replicas[row]}"
+    assert_independent(**case)
 
 
 def test_unequal_streams_are_unequal():

@@ -12,12 +12,14 @@ step to first order in η.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from clcore.knobs import knob
+from clcore.methods.parts import pictures
 from clcore.methods.parts.vectors import ReplicaVector, per_replica, weights
 from clcore.state import Stateful
 
@@ -120,3 +122,12 @@ class Springs(Stateful):
         if self.importance is None:
             return {}
         return {"importance": 4 * self.network.parameter_count, "anchors": 4 * self.network.parameter_count}
+
+    def insight(self, input_shape: Sequence[int]) -> dict[str, Tensor]:
+        """Where the springs are stiff: by layer (K, L) and by input (K, *image)."""
+        if self.importance is None:
+            return {}
+        return {
+            "importance_by_layer": pictures.by_layer(self.network, self.importance),
+            "importance_by_input": pictures.by_input(self.network, self.importance, input_shape),
+        }

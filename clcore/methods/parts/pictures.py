@@ -1,0 +1,56 @@
+"""What a method shows of itself (`insight()`): a vector over the weights, summed up so that it can be drawn.
+
+Everything returned has the replica axis first. Dead units (see networks/layers.py) are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from clcore.methods.parts.vectors import ReplicaVector
+from clcore.networks.layers import Linear
+
+
+def linear_layers(network: nn.Module) -> list[Linear]:
+    """The network's `Linear` layers, input side first."""
+    return [m for m in network.modules() if isinstance(m, Linear)]
+
+
+@torch.no_grad()
+def by_layer(network: nn.Module, vector: ReplicaVector) -> Tensor:
+    """(K, L): the mean size |v_i| over the weights and biases of each `Linear` layer.
+
+    `vector` is in the order of `network.parameters()`.
+    """
+    entries = dict(zip(network.parameters(), vector, strict=True))
+    columns = []
+    for layer in linear_layers(network):
+        weight = entries[layer.weight][:, : layer.inputs, : layer.outputs].abs().flatten(1)
+        bias = entries[layer.bias][:, : layer.outputs].abs()
+        columns.append((weight.sum(1) + bias.sum(1)) / (weight.shape[1] + bias.shape[1]))
+    return torch.stack(columns, 1)
+
+
+@torch.no_grad()
+def by_input(network: nn.Module, vector: ReplicaVector, input_shape: Sequence[int]) -> Tensor:
+    """(K, *input_shape): the mean size |v_i| over the first layer's weights that leave each input, an image of the input.
+
+    Image benchmarks keep their inputs flat; a square number of inputs is drawn as a square.
+    """
+    first = linear_layers(network)[0]
+    entries = dict(zip(network.parameters(), vector, strict=True))
+    image = entries[first.weight][:, : first.inputs, : first.outputs].abs().mean(2)
+    side = math.isqrt(first.inputs)
+    shape = (side, side) if len(input_shape) == 1 and side * side == first.inputs and side > 2 else tuple(input_shape)
+    return image.view(len(image), *shape)
+
+
+@torch.no_grad()
+def drift_by_layer(network: nn.Module, before: ReplicaVector) -> Tensor:
+    """(K, L): how far each layer has moved since `before`, the mean of |θ_i − before_i|."""
+    moved = ReplicaVector(p.detach() - b for p, b in zip(network.parameters(), before, strict=True))
+    return by_layer(network, moved)
