@@ -15,6 +15,7 @@ import torch
 
 import clcore
 from clcore import capacity, metrics, registry
+from clcore.allocator import keep_freed_memory
 from clcore.benchmarks.base import Benchmark, Stream
 from clcore.control import Control
 from clcore.errors import Cancelled, LabError, RequestError, TrainingError
@@ -42,6 +43,7 @@ def train(
     `checkpoint` path, training can be interrupted anywhere and resumes at the last task end with the same results. Raises
     LabError with one sentence; `Cancelled` carries the result so far.
     """
+    keep_freed_memory()
     session = _Session(run, Path(data_dir), report, control or Control(), checkpoint, announce)
     try:
         return session.run_all()
