@@ -1,6 +1,6 @@
 """Published figures beside ours, under the protocol for claims.
 
-    python -m docs.claims docs/studies/split_mnist_hsu.py
+    python -m docs.claims docs/studies/split_mnist_hsu.py [--only ewc/task …]
 
 A study is a Python file with `TITLE`, `NOTE`, `CONDITIONS` (keyword arguments of RunSpec) and `CLAIMS`. For each claim
 the strength is chosen from its grid on final validation accuracy with seeds 100–102, then reported on seeds 0–9 on test
@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from clcore.events import Insight
 from clcore.settings import settings
 from clcore.spec import Grid, MethodChoice, RunSpec, make
 from clcore.training import train
@@ -34,22 +35,28 @@ RESULTS = Path(__file__).with_name("results.md")
 
 @dataclass(frozen=True)
 class Claim:
-    """One published figure (percent; `std` over `n` runs, None where the source gives none) and how we try to meet it."""
+    """One published figure (percent; `std` over `n` runs, None where the source gives none) and how we try to meet it.
+
+    `published` is None for a figure of our own that no source gives. `variant` tells claims of one method and scenario
+    apart. `shows` names arrays of the method's insight (K, L) whose mean over seeds after the last task is kept.
+    """
 
     method: str
     scenario: str
-    published: float
-    std: float | None
-    n: int
+    published: float | None
+    std: float | None = None
+    n: int = 1
     grid: tuple[float, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     conditions: dict[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = REPORTING
     cause: str = ""
+    variant: str = ""
+    shows: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
-        return f"{self.method}/{self.scenario}"
+        return "/".join(filter(None, (self.method, self.scenario, self.variant)))
 
 
 def measure(claim: Claim, conditions: dict[str, Any]) -> dict[str, Any]:
@@ -63,26 +70,39 @@ def measure(claim: Claim, conditions: dict[str, Any]) -> dict[str, Any]:
             finals = [None if any(v is None for v in m[-1]) else 100 * fmean(m[-1]) for m in matrices]
             searched[f"{strength:g}"] = None if None in finals else fmean(finals)
         chosen = max((s for s in claim.grid if searched[f"{s:g}"] is not None), key=lambda s: searched[f"{s:g}"])
-    result = _train(claim, conditions, claim.seeds, () if chosen is None else (chosen,))
+    seen: list[Insight] = []
+    keep = lambda event: seen.append(event) if isinstance(event, Insight) else None  # noqa: E731
+    result = _train(claim, conditions, claim.seeds, () if chosen is None else (chosen,), keep)
     return {
         "acc": [None if r["acc"] is None else 100 * r["acc"] for r in result["replicas"]],
         "forgetting": [None if r["forgetting"] is None else 100 * r["forgetting"] for r in result["replicas"]],
         "strength": chosen, "validation": searched, "seeds": list(claim.seeds),
         "cpu_seconds": result["train_cpu_seconds"], "wall_seconds": time.perf_counter() - started,
+        "shown": {name: _last_mean(seen, name) for name in claim.shows},
     }  # fmt: skip
 
 
-def _train(claim: Claim, conditions: dict[str, Any], seeds, strengths) -> dict[str, Any]:
+def _last_mean(seen: list[Insight], name: str) -> list[float]:
+    """The mean over replicas of an insight array (K, L) after the last task, over all groups."""
+    last = max(event.task for event in seen)
+    rows = [row for event in seen if event.task == last for row in event.arrays[name]]
+    return [round(fmean(column), 4) for column in zip(*rows, strict=True)]
+
+
+def _train(claim: Claim, conditions: dict[str, Any], seeds, strengths, report=lambda event: None) -> dict[str, Any]:
     method = make(MethodChoice, name=claim.method, settings=claim.settings, strengths=tuple(strengths))
     given = {**conditions, **claim.conditions, "scenario": claim.scenario, "method": method, "live_points": 0}
-    return train(make(RunSpec, **given, grid=Grid(seeds=tuple(seeds))), data_dir=settings().data_dir)
+    run = make(RunSpec, **given, grid=Grid(seeds=tuple(seeds)))
+    return train(run, data_dir=settings().data_dir, report=report)
 
 
-def verdict(claim: Claim, accs: list[float | None]) -> tuple[str, bool]:
-    """Our figure ± sample standard deviation, and whether it agrees."""
+def verdict(claim: Claim, accs: list[float | None]) -> tuple[str, bool | None]:
+    """Our figure ± sample standard deviation, and whether it agrees (None: nothing is published)."""
     if any(a is None for a in accs):
         return f"{sum(a is None for a in accs)} of {len(accs)} diverged", False
     mean, std = fmean(accs), stdev(accs)
+    if claim.published is None:
+        return f"{mean:.1f} ± {std:.1f}", None
     combined = math.sqrt(std**2 / len(accs) + (claim.std or 0) ** 2 / claim.n)
     return f"{mean:.1f} ± {std:.1f}", abs(mean - claim.published) <= max(1.5, 2 * combined)
 
@@ -98,17 +118,22 @@ def table(study: dict[str, Any], results: dict[str, Any]) -> str:
         if found is None:
             continue
         ours, agrees = verdict(claim, found["acc"])
-        published = f"{claim.published:.1f}" + ("" if claim.std is None else f" ± {claim.std:.1f}")
-        difference = "" if None in found["acc"] else f"{fmean(found['acc']) - claim.published:+.1f}"
+        published = "–" if claim.published is None else f"{claim.published:.1f}"
+        published += "" if claim.std is None else f" ± {claim.std:.1f}"
+        difference = (
+            "–" if None in found["acc"] or claim.published is None else f"{fmean(found['acc']) - claim.published:+.1f}"
+        )
         grid = (
             "–"
             if found["strength"] is None
             else f"{found['strength']:g} from {', '.join(f'{g:g}' for g in claim.grid)}"
         )
-        word = "yes" if agrees else f"**no**: {claim.cause or 'cause not found'}"
+        word = {True: "yes", None: "–", False: f"**no**: {claim.cause or 'cause not found'}"}[agrees]
+        name = f"{claim.method} {claim.variant}".strip()
+        name += "".join(f"; {show}: {', '.join(f'{v:g}' for v in found['shown'][show])}" for show in claim.shows)
         n = len(found["acc"])
         lines.append(
-            f"| {claim.scenario} | {claim.method} | {published} | {ours} ({n}) | {difference} | {word} | {grid} |"
+            f"| {claim.scenario} | {name} | {published} | {ours} ({n}) | {difference} | {word} | {grid} |"
         )
     return "\n".join(lines)
 
@@ -125,7 +150,7 @@ def rewrite(name: str, text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", type=Path)
-    parser.add_argument("--only", help="a claim's key, such as ewc/task")
+    parser.add_argument("--only", nargs="+", help="keys of claims, such as ewc/task")
     parser.add_argument("--table", action="store_true", help="rewrite the table without training")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -133,10 +158,12 @@ def main() -> None:
     store = options.study.with_suffix(".json")
     results = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
     for claim in study["CLAIMS"]:
-        if options.table or claim.key in results or options.only not in (None, claim.key):
+        if options.table or claim.key in results or (options.only and claim.key not in options.only):
             continue
-        results[claim.key] = measure(claim, study["CONDITIONS"])
-        print(claim.key, verdict(claim, results[claim.key]["acc"]), results[claim.key]["strength"], flush=True)
+        found = measure(claim, study["CONDITIONS"])
+        print(claim.key, verdict(claim, found["acc"]), found["strength"], flush=True)
+        # Two programs may work on one study: what the other has finished since is kept.
+        results = (json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}) | {claim.key: found}
         store.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if RESULTS.exists():
         rewrite(options.study.stem, table(study, results))
