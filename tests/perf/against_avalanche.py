@@ -3,17 +3,19 @@
 Avalanche lives in a virtual environment of its own, outside this repository:
 
     python -m venv ../avalanche-venv
-    ../avalanche-venv/bin/pip install 'avalanche-lib==0.6.*' 'torch==2.15.*' torchvision
-    OMP_NUM_THREADS=1 python -m tests.perf.against_avalanche --avalanche ../avalanche-venv/bin/python [--quick]
+    ../avalanche-venv/bin/pip install 'avalanche-lib==0.6.*' torch torchvision
+    OMP_NUM_THREADS=1 python -m tests.perf.against_avalanche --avalanche ../avalanche-venv/bin/python [--quick] [--only ewc]
 
-Both train a 784-256-256-10 network with SGD on the first examples of each of five tasks (class-incremental), for
-fine-tuning (Naive), EWC and experience replay (Replay), at batch 10 and 64, one thread. We train eight seeds side by
-side; Avalanche trains them one after another, so that one seed gives its rate. Its data set is a tensor in memory
-without transforms, it evaluates nothing and logs nothing. The two alternate in separate processes, each of which
-measures all rows; a row shows the median of the rounds' ratios and their range. On a machine that others use, read
-the CPU column: wall clock tells how busy the others were. The time counted is `strategy.train` there and
-`train_cpu_seconds` here: set-up and evaluation are in neither; for EWC the estimate of the Fisher information is in
-both, over 1000 examples a task here and over all of the task's there.
+Both train a 784-256-256-10 network with SGD on the first examples of each of five tasks (class-incremental), one thread. We
+train eight seeds or sixteen strengths side by side; Avalanche trains them one after another, so that one of them gives
+its rate. It evaluates nothing and logs nothing, and is measured twice: `stock` is its own SplitMNIST benchmark as its
+documentation shows it (images are transformed one by one), `tensors` a data set that is a tensor in memory without
+transforms, which is the fastest it can be fed. Each side runs in processes of its own, turn by turn; a row shows the median of
+the rounds' ratios and their range. On a machine that others use, read the CPU columns. The time counted is
+`strategy.train` there and `train_cpu_seconds` here: set-up and evaluation are in neither. Defaults of both sides: EWC estimates
+the exact Fisher information on 1000 examples a task here, the empirical one by mini-batches over the whole task there; MAS
+(1000 examples a task) and SI stand beside Avalanche's EWC; replay adds one remembered example per new one, A-GEM 64, GEM
+remembers 200 a task.
 """
 
 from __future__ import annotations
@@ -22,18 +24,44 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
-METHODS = {"finetune": "Naive", "ewc": "EWC", "er": "Replay"}
 BATCHES = (10, 64)
-SEEDS = 8
-MEMORY = 500
 TASKS = 5
+_STRENGTHS = tuple(float(10 ** (i / 4)) for i in range(-4, 12))
+
+
+@dataclass(frozen=True)
+class Row:
+    """What we train side by side, and the Avalanche strategy beside it."""
+
+    theirs: str
+    seeds: tuple[int, ...] = tuple(range(8))
+    strengths: tuple[float, ...] = ()
+    memory: int = 500
+    settings: dict = field(default_factory=dict)
+
+    @property
+    def replicas(self) -> int:
+        return len(self.seeds) * max(1, len(self.strengths))
+
+
+ROWS = {
+    "finetune": Row("Naive"),
+    "ewc": Row("EWC", seeds=(0,), strengths=_STRENGTHS),
+    "mas": Row("EWC", seeds=(0,), strengths=tuple(s / 1000 for s in _STRENGTHS)),
+    "si": Row("EWC", seeds=(0,), strengths=_STRENGTHS),
+    "er": Row("Replay"),
+    "agem": Row("AGEM", settings={"agem.memory_batch": 64}),
+    "gem": Row("GEM", memory=200 * TASKS),
+}
 
 
 def ours(method: str, batch: int, per_task: int) -> dict[str, float]:
@@ -43,35 +71,51 @@ def ours(method: str, batch: int, per_task: int) -> dict[str, float]:
     from clcore.training import train
 
     torch.set_num_threads(1)
+    row = ROWS[method]
     run = make(
         RunSpec,
         benchmark="split-mnist",
         scenario="class",
         options={"train_per_task": per_task},
-        method=MethodChoice(name=method),
+        method=MethodChoice(name=method, settings=row.settings, strengths=row.strengths),
         network=NetworkChoice(hidden=(256, 256)),
         optimizer=OptimizerChoice(lr=0.05),
         epochs=1,
         batch_size=batch,
         device="cpu",
-        grid=Grid(seeds=tuple(range(SEEDS)), memories=(MEMORY,)),
+        grid=Grid(seeds=row.seeds, memories=(row.memory,)),
     )
     result = train(run, data_dir=Path(os.environ.get("CLCORE_DATA_DIR", "data")))
     samples = result["train_samples"]
-    return {"cpu": samples / result["train_cpu_seconds"], "wall": samples / result["train_seconds"]}
+    return {
+        "cpu": samples / result["train_cpu_seconds"],
+        "wall": samples / result["train_seconds"],
+        "megabytes": _peak_megabytes(),
+    }
 
 
-def theirs(method: str, batch: int, per_task: int) -> dict[str, float]:
-    """Runs in Avalanche's environment."""
-    import avalanche
+def _peak_megabytes() -> float:
+    """The most memory that this process has had resident so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def stock(method: str, batch: int, per_task: int) -> dict[str, float]:
+    """Avalanche with its own benchmark, in Avalanche's environment."""
+    from avalanche.benchmarks.classic import SplitMNIST
+    from avalanche.benchmarks.utils.data import make_avalanche_dataset
+
+    root = os.environ.get("CLCORE_DATA_DIR", "data")
+    benchmark = SplitMNIST(n_experiences=TASKS, dataset_root=root, fixed_class_order=list(range(10)))
+    data = [e.dataset.subset(list(range(per_task))) for e in benchmark.train_stream]
+    return _avalanche(method, batch, per_task, [make_avalanche_dataset(d) for d in data])
+
+
+def tensors(method: str, batch: int, per_task: int) -> dict[str, float]:
+    """Avalanche with tensors in memory, in Avalanche's environment."""
     import torch
-    from avalanche.benchmarks import benchmark_from_datasets
     from avalanche.benchmarks.utils import AvalancheDataset, DataAttribute
-    from avalanche.training import EWC, Naive, Replay
-    from torch import nn
     from torch.utils.data import TensorDataset
 
-    torch.set_num_threads(1)
     stream = []
     for file in sorted(Path(os.environ["SPEED_TASKS"]).glob("*.pt")):
         x, y = torch.load(file)
@@ -82,8 +126,20 @@ def theirs(method: str, batch: int, per_task: int) -> dict[str, float]:
             DataAttribute([0] * len(labels), name="targets_task_labels", use_in_getitem=True),
         ]
         stream.append(AvalancheDataset([data], data_attributes=attributes))
+    return _avalanche(method, batch, per_task, stream)
+
+
+def _avalanche(method: str, batch: int, per_task: int, stream: list) -> dict[str, float]:
+    import avalanche
+    import torch
+    from avalanche.benchmarks import benchmark_from_datasets
+    from avalanche.training import AGEM, EWC, GEM, Naive, Replay
+    from torch import nn
+
+    torch.set_num_threads(1)
+    row = ROWS[method]
     experiences = benchmark_from_datasets(train=stream).train_stream
-    network = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
     shared = {
         "model": network,
         "optimizer": torch.optim.SGD(network.parameters(), lr=0.05),
@@ -92,11 +148,14 @@ def theirs(method: str, batch: int, per_task: int) -> dict[str, float]:
         "train_epochs": 1,
         "evaluator": None,
     }
+    per_experience = row.memory // TASKS
     strategy = {
-        "finetune": lambda: Naive(**shared),
-        "ewc": lambda: EWC(ewc_lambda=1.0, **shared),
-        "er": lambda: Replay(mem_size=MEMORY, **shared),
-    }[method]()
+        "Naive": lambda: Naive(**shared),
+        "EWC": lambda: EWC(ewc_lambda=1.0, **shared),
+        "Replay": lambda: Replay(mem_size=row.memory, **shared),
+        "AGEM": lambda: AGEM(patterns_per_experience=per_experience, sample_size=64, **shared),
+        "GEM": lambda: GEM(patterns_per_experience=per_experience, memory_strength=0.5, **shared),
+    }[row.theirs]()
     wall, cpu = time.perf_counter(), time.process_time()
     for experience in experiences:
         strategy.train(experience, num_workers=0)
@@ -124,64 +183,72 @@ def save_tasks(folder: Path, per_task: int) -> None:
         torch.save((x[0].flatten(1), y[0]), folder / f"{task.index}.pt")
 
 
-def round_of(python: str, who: str, per_task: int, env: dict[str, str]) -> dict[str, dict[str, float]]:
+def round_of(python: str, who: str, methods: list[str], per_task: int, env: dict[str, str]) -> dict[str, dict[str, float]]:
     """Every row measured once, in a process of its own."""
-    command = [python, "-W", "ignore", __file__, "--measure", who, str(per_task)]
+    command = [python, "-W", "ignore", __file__, "--only", *methods, "--measure", who, str(per_task)]
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(who: str, per_task: int) -> dict[str, dict[str, float]]:
-    rate = {"ours": ours, "theirs": theirs}[who]
+def measure(who: str, methods: list[str], per_task: int) -> dict[str, dict[str, float]]:
+    rate = {"ours": ours, "stock": stock, "tensors": tensors}[who]
     rate("finetune", BATCHES[0], 100)  # imports and first allocations
-    return {f"{method}/{batch}": rate(method, batch, per_task) for method in METHODS for batch in BATCHES}
+    return {f"{method}/{batch}": rate(method, batch, per_task) for method in methods for batch in BATCHES}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--avalanche", help="the Python of the environment that has Avalanche")
-    parser.add_argument("--quick", action="store_true", help="2 rounds on 500 examples a task instead of 5 on 1500")
+    parser.add_argument("--only", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="METHOD")
+    parser.add_argument("--quick", action="store_true", help="2 rounds on 1000 examples a task instead of 5 on 3000")
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
     parser.add_argument("--measure", nargs=2, metavar=("WHO", "PER_TASK"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         who, per_task = options.measure
-        print(json.dumps(measure(who, int(per_task))))
+        print(json.dumps(measure(who, options.only, int(per_task))))
         return
     if not options.avalanche:
         parser.error(
             "--avalanche is missing: give the Python of an environment with Avalanche (see this file's beginning)."
         )
-    rounds, per_task = (2, 500) if options.quick else (5, 1500)
+    rounds, per_task = (2, 1000) if options.quick else (5, 3000)
     with tempfile.TemporaryDirectory() as folder:
         save_tasks(Path(folder), per_task)
         env = {**os.environ, "OMP_NUM_THREADS": "1", "SPEED_TASKS": folder}
         env.pop("PYTHONPATH", None)
         own = {**env, "PYTHONPATH": str(Path(__file__).parents[2])}
-        pairs = [
-            (round_of(options.avalanche, "theirs", per_task, env), round_of(sys.executable, "ours", per_task, own))
+        sides = {"stock": (options.avalanche, env), "tensors": (options.avalanche, env), "ours": (sys.executable, own)}
+        found = [
+            {who: round_of(python, who, options.only, per_task, where) for who, (python, where) in sides.items()}
             for _ in range(rounds)
         ]
-    version = pairs[0][0]["finetune/10"]["version"]
+    version = found[0]["stock"][f"{options.only[0]}/10"]["version"]
     print(f"Python {platform.python_version()}, Avalanche {version}, {per_task} examples a task, {rounds} rounds")
     print(
-        "| method | batch | ours, K = 8, per CPU s | Avalanche, per CPU s | ratio, CPU | ratio, wall |\n|---|"
-        + "--:|" * 5
+        "| method (Avalanche's) | K | batch | ours, per CPU s | Avalanche, stock | tensors | ratio to stock | ratio to tensors "
+        "| our peak |\n|---|" + "--:|" * 8
     )
     rows = []
-    for method, name in METHODS.items():
+    for method in options.only:
         for batch in BATCHES:
-            cells = [(t[f"{method}/{batch}"], o[f"{method}/{batch}"]) for t, o in pairs]
-            ratios = {clock: [o[clock] / t[clock] for t, o in cells] for clock in ("cpu", "wall")}
+            key = f"{method}/{batch}"
+            rates = {who: [f[who][key]["cpu"] for f in found] for who in ("ours", "stock", "tensors")}
+            ratios = {
+                who: [a / b for a, b in zip(rates["ours"], rates[who], strict=True)] for who in ("stock", "tensors")
+            }
             row = {
-                "method": method, "batch": batch, "avalanche": version,
-                "ours": statistics.median(o["cpu"] for _, o in cells),
-                "theirs": statistics.median(t["cpu"] for t, _ in cells),
-                **{clock: [statistics.median(v), min(v), max(v)] for clock, v in ratios.items()},
+                "method": method, "batch": batch, "avalanche": version, "replicas": ROWS[method].replicas,
+                **{who: statistics.median(values) for who, values in rates.items()},
+                **{f"to_{who}": [statistics.median(v), min(v), max(v)] for who, v in ratios.items()},
+                "megabytes": max(f["ours"][key]["megabytes"] for f in found),
             }  # fmt: skip
             rows.append(row)
-            shown = [f"**{row[c][0]:.1f}** ({row[c][1]:.1f}–{row[c][2]:.1f})" for c in ("cpu", "wall")]
-            print(f"| {method} ({name}) | {batch} | {row['ours']:,.0f} | {row['theirs']:,.0f} | {' | '.join(shown)} |")
+            shown = [f"**{r[0]:.1f}** ({r[1]:.1f}–{r[2]:.1f})" for r in (row["to_stock"], row["to_tensors"])]
+            print(
+                f"| {method} ({ROWS[method].theirs}) | {row['replicas']} | {batch} | {row['ours']:,.0f} | {row['stock']:,.0f} "
+                f"| {row['tensors']:,.0f} | {' | '.join(shown)} | {row['megabytes']:,.0f} MB |"
+            )
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 
