@@ -1,6 +1,6 @@
 """MAS: springs as stiff as the network's output is sensitive to a weight. No labels are needed to measure that.
 
-Aljundi et al., "Memory Aware Synapses", ECCV 2018, eq. 2–4: after each task Ω_i = 1/N Σ_n |∂‖f(x_n)‖²/∂θ_i|, the size taken per
+Aljundi et al., "Memory Aware Synapses", ECCV 2018, eq. 2: after each task Ω_i = 1/N Σ_n |∂‖f(x_n)‖²/∂θ_i|, the size taken per
 example; the penalty is λ·Σ_i Ω_i(θ_i−θ*_i)², without EWC's half, and every weight is held where the latest task left it.
 
 Choices: ‖f‖² is over the logits of the units that are active for the task. Ω is summed over tasks as in the official code;

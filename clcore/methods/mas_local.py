@@ -1,8 +1,9 @@
 """Local MAS: what fires together is held together.
 
-Aljundi et al., "Memory Aware Synapses", ECCV 2018, §4: the output sensitivity of MAS taken layer by layer, each as if it were
-the network's only one. For y = ReLU(Wx + b) that is ∂‖y‖²/∂W_ij = 2·x_i·y_j, so the importance of a weight is the correlation of
-what enters and what leaves it, a Hebbian rule, and costs one forward pass: no gradients. Everything else is MAS.
+Aljundi et al., "Memory Aware Synapses", ECCV 2018, the local version: the output sensitivity of MAS taken layer by layer, each
+as if it were the network's only one. For y = ReLU(Wx + b) that is ∂‖y‖²/∂W_ij = 2·x_i·y_j (W from input i to output j), so the
+importance of a weight is the correlation of what enters and what leaves it, a Hebbian rule, and costs one forward pass: no
+gradients. Everything else is MAS.
 
 Choices: the factor 2 stays, so that on one layer local and global MAS are equal. Inputs may be negative and the output layer
 has no ReLU: sizes |x_i|·|y_j| there, and only the active units' logits. Biases have the input 1.
@@ -30,9 +31,7 @@ class LocalMAS(MAS):
     sweep = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
     class Hyper(MAS.Hyper):
-        strength: float = knob(
-            0.1, ge=0, le=1e12, scale="log", axis=True, symbol="λ", help="how stiff the springs are"
-        )
+        strength: float = knob(0.1, ge=0, le=1e12, scale="log", axis=True, symbol="λ", help="how stiff the springs are")
 
     def measured(self, task: Task) -> ReplicaVector:
         return input_output_correlation(

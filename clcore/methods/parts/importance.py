@@ -56,7 +56,7 @@ class Sampling(TypedDict, total=False):
 class Seen:
     """Examples of all replicas that went through the network together.
 
-    y       (K, B) their labels, as positions among the active units
+    y       (K, B) their labels: output units
     lot     (K, B) a number drawn uniformly from [0, 1) for each, where a measure asks for it
     logits  (K, B, U) of the active units
     units   (O,) bool: which units are active
@@ -86,7 +86,10 @@ def fisher_diagonal(
         log_p = F.log_softmax(seen.logits, dim=-1)
         if estimator == "exact":
             return _expected_squares(seen, log_p)
-        label = seen.y if estimator == "empirical" else _sample(log_p.detach().exp(), seen.lot)
+        if estimator == "sampled":
+            label = _sample(log_p.detach().exp(), seen.lot)
+        else:
+            label = (seen.units.cumsum(0) - 1)[seen.y]  # position of the unit among the active ones
         picked = log_p.gather(-1, label.unsqueeze(-1)).sum()
         return [delta * delta for delta in seen.gradients(picked)]
 
@@ -141,7 +144,6 @@ def _mean_of_products(
     network = classifier.network
     totals = {p: torch.zeros_like(p) for p in network.parameters()}
     units = classifier.training_units(task)
-    place = units.cumsum(0) - 1  # of a unit among the active ones
     chosen = [_choose(int(n), samples, g) for n, g in zip(split.lengths, generators, strict=True)]
     # Drawn before anything is padded: how far a generator runs must not depend on the other replicas.
     drawn = [torch.rand(len(c), generator=g) for c, g in zip(chosen, generators, strict=True)] if lots else None
@@ -155,7 +157,7 @@ def _mean_of_products(
         with recording(network) as tape:
             logits = classifier(x)[..., units]
         weight = _padded(meant, start, chunk).to(device).unsqueeze(-1)
-        outputs = of_outputs(Seen(place[y], lot, logits, units, tape))
+        outputs = of_outputs(Seen(y, lot, logits, units, tape))
         for record, v in zip(tape, outputs, strict=True):
             u, v = of_inputs(record.inputs.detach()), v * weight
             totals[record.layer.weight].baddbmm_(u.transpose(1, 2), v)
