@@ -128,10 +128,9 @@ def test_a_small_sample_of_unequal_streams_is_drawn_independently(method):
 
 
 @BOTH
-@pytest.mark.parametrize("penalty_step", ["implicit", "explicit"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer, penalty_step", [("sgd", "implicit"), ("adam", "explicit")])
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
-def test_strength_zero_is_fine_tuning(method, penalty_step, optimizer, scenario):
+def test_strength_zero_is_fine_tuning(method, optimizer, penalty_step, scenario):
     settings = {f"{method}.penalty_step": penalty_step}
     assert_is_fine_tuning(method, dict(strengths=(0,)), optimizer=optimizer, scenario=scenario, settings=settings)
 
