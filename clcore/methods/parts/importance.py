@@ -9,6 +9,9 @@ al., NeurIPS 2019; van de Ven, arXiv 2502.11756), with g(y) = ∇ log p(y|x):
     empirical  F = 1/N Σ_n g_n(y)², y the label      (not the Fisher, but common)
 
 The square is taken per sample, never of a batch's mean: the estimate does not depend on the chunks it is computed in.
+
+`StepSquares` has the empirical form while training goes on: one more batched matrix product per layer and step, no pass of its
+own.
 """
 
 from __future__ import annotations
@@ -21,12 +24,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clcore.benchmarks.base import Split
+from clcore.methods.parts.pictures import linear_layers
 from clcore.methods.parts.vectors import ReplicaVector
 from clcore.networks.classifier import Classifier
 from clcore.networks.layers import Linear, Recorded, aligned_rows, recording
 from clcore.randomness import Generators
+from clcore.state import Stateful
 
 Estimator = Literal["exact", "sampled", "empirical"]
+Normalization = Literal["none", "max", "mean"]
 
 
 def fisher_diagonal(
@@ -86,6 +92,60 @@ def fisher_diagonal(
             _accumulate(totals, record, square)
     counts = torch.tensor([len(c) for c in chosen], dtype=torch.float32, device=device)
     return ReplicaVector(totals.values()) * (1 / counts)
+
+
+def normalized(importance: ReplicaVector, by: Normalization, parameters: int) -> ReplicaVector:
+    """Each replica's importance divided by its largest entry, or by its mean over its `parameters` trained numbers."""
+    if by == "none":
+        return importance
+    scale = importance.largest() if by == "max" else importance.total() / parameters
+    return importance * torch.where(scale > 0, 1 / scale, 0)
+
+
+class StepSquares(Stateful):
+    """Sums, step by step, the mean over the mini-batch of squared per-sample gradients of the loss being trained.
+
+    `listen` before the task's loss is computed, `stop` after it, `collect` after the backward pass. With examples weighted
+    1/N in the loss, what reaches a layer's output is δ_n/N, hence the factor N in `collect`.
+    """
+
+    context_fields = frozenset({"network"})
+
+    def __init__(self, network: torch.nn.Module):
+        self.network = network
+        self.total = ReplicaVector(torch.zeros_like(p) for p in network.parameters())
+        self.restored()
+
+    def restored(self) -> None:
+        self._tape = _RetainingTape()
+
+    def listen(self) -> None:
+        self._tape = _RetainingTape()
+        for layer in linear_layers(self.network):
+            layer.tape = self._tape
+
+    def stop(self) -> None:
+        for layer in linear_layers(self.network):
+            layer.tape = None
+
+    @torch.no_grad()
+    def collect(self, count: Tensor) -> None:
+        """Adds the step's squares; `count` (K,) is the number N of examples in its loss."""
+        totals = dict(zip(self.network.parameters(), self.total, strict=True))
+        for record in self._tape:
+            delta = record.outputs.grad
+            if delta is not None:
+                _accumulate(totals, record, delta * delta * count.view(-1, 1, 1))
+        self._tape = _RetainingTape()
+
+
+class _RetainingTape(list):
+    """A tape whose outputs keep the gradients that reach them."""
+
+    def append(self, record: Recorded) -> None:
+        if record.outputs.requires_grad:
+            record.outputs.retain_grad()
+            super().append(record)
 
 
 @torch.no_grad()
