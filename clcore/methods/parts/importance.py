@@ -16,6 +16,9 @@ g(y) = ∇ log p(y|x):
     empirical  F = 1/N Σ_n g_n(y)², y the label      (not the Fisher, but common)
 
 Squares and sizes are taken per example, never of a batch's mean: no estimate depends on the chunks it is computed in.
+
+`StepSquares` has the empirical form while training goes on: one more batched matrix product per layer and step, no pass of its
+own.
 """
 
 from __future__ import annotations
@@ -29,12 +32,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clcore.benchmarks.base import Split
+from clcore.methods.parts.pictures import linear_layers
 from clcore.methods.parts.vectors import ReplicaVector
 from clcore.networks.classifier import Classifier
 from clcore.networks.layers import Recorded, aligned_rows, recording
 from clcore.randomness import Generators
+from clcore.state import Stateful
 
 Estimator = Literal["exact", "sampled", "empirical"]
+Normalization = Literal["none", "max", "mean"]
 
 
 class Sampling(TypedDict, total=False):
@@ -159,9 +165,7 @@ def _mean_of_products(
         weight = _padded(meant, start, chunk).to(device).unsqueeze(-1)
         outputs = of_outputs(Seen(y, lot, logits, units, tape))
         for record, v in zip(tape, outputs, strict=True):
-            u, v = of_inputs(record.inputs.detach()), v * weight
-            totals[record.layer.weight].baddbmm_(u.transpose(1, 2), v)
-            totals[record.layer.bias].add_(v.sum(1))
+            _add_products(totals, record, of_inputs(record.inputs.detach()), v * weight)
     counts = torch.tensor([len(c) for c in chosen], dtype=torch.float32, device=device)
     return ReplicaVector(totals.values()) * (1 / counts)
 
@@ -175,6 +179,68 @@ def _expected_squares(seen: Seen, log_p: Tensor) -> list[Tensor]:
         for square, delta in zip(squares, deltas, strict=True):
             square.addcmul_(delta * delta, p[..., c].unsqueeze(-1))
     return squares
+
+
+def normalized(importance: ReplicaVector, by: Normalization, parameters: int) -> ReplicaVector:
+    """Each replica's importance divided by its largest entry, or by its mean over its `parameters` trained numbers."""
+    if by == "none":
+        return importance
+    scale = importance.largest() if by == "max" else importance.total() / parameters
+    return importance * torch.where(scale > 0, 1 / scale, 0)
+
+
+class StepSquares(Stateful):
+    """Sums, step by step, the mean over the mini-batch of squared per-sample gradients of the loss being trained.
+
+    `listen` before the task's loss is computed, `stop` after it, `collect` after the backward pass. With examples weighted
+    1/N in the loss, what reaches a layer's output is δ_n/N, hence the factor N in `collect`.
+    """
+
+    context_fields = frozenset({"network"})
+
+    def __init__(self, network: torch.nn.Module):
+        self.network = network
+        self.total = ReplicaVector(torch.zeros_like(p) for p in network.parameters())
+        self.restored()
+
+    def restored(self) -> None:
+        self._tape = _RetainingTape()
+
+    def listen(self) -> None:
+        self._tape = _RetainingTape()
+        for layer in linear_layers(self.network):
+            layer.tape = self._tape
+
+    def stop(self) -> None:
+        for layer in linear_layers(self.network):
+            layer.tape = None
+
+    @torch.no_grad()
+    def collect(self, count: Tensor) -> None:
+        """Adds the step's squares; `count` (K,) is the number N of examples in its loss."""
+        totals = dict(zip(self.network.parameters(), self.total, strict=True))
+        for record in self._tape:
+            delta = record.outputs.grad
+            if delta is not None:
+                v = delta * delta * count.view(-1, 1, 1)
+                _add_products(totals, record, record.inputs.detach().square(), v)
+        self._tape = _RetainingTape()
+
+
+class _RetainingTape(list):
+    """A tape whose outputs keep the gradients that reach them."""
+
+    def append(self, record: Recorded) -> None:
+        if record.outputs.requires_grad:
+            record.outputs.retain_grad()
+            super().append(record)
+
+
+@torch.no_grad()
+def _add_products(totals: dict[torch.nn.Parameter, Tensor], record: Recorded, u: Tensor, v: Tensor) -> None:
+    """Adds Σ_n u_nᵀ v_n of one layer: `u` (K, B, in), `v` (K, B, out); for the bias Σ_n v_n."""
+    totals[record.layer.weight].baddbmm_(u.transpose(1, 2), v)
+    totals[record.layer.bias].add_(v.sum(1))
 
 
 def _choose(length: int, samples: int | None, generator: torch.Generator) -> Tensor:
