@@ -5,8 +5,9 @@ example; the penalty is λ·Σ_i Ω_i(θ_i−θ*_i)², without EWC's half, and e
 
 Choices: ‖f‖² is over the logits of the units that are active for the task. Ω is summed over tasks as in the official code;
 later code bases take a running mean over tasks or mix old and new in fixed shares, which keeps a long stream from stiffening.
-Batch-averaged gradients, whose signs cancel before the absolute value, are what many code bases use instead; we never do. The
-importance is not measured after the last task, where nothing would use it.
+Batch-averaged gradients, whose signs cancel before the absolute value, are what many code bases use instead; we never do.
+Ω grows with the square of the logits, so strengths do not carry over between networks (the paper has λ = 1). It is not measured
+after the last task, where nothing would use it.
 """
 
 from __future__ import annotations
