@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -19,6 +19,7 @@ class Batch:
     ids     (K, B) positions of the examples in the data set (what a memory stores)
     epoch   (K,) how often each replica has been through the data, from 0
     replay  what a method mixed in; each part is a batch of its own
+    kept    the logits its loss was computed from, for terms of the same step (see `Classifier.logits`)
     """
 
     x: Tensor
@@ -29,6 +30,7 @@ class Batch:
     ids: Tensor
     epoch: tuple[int, ...] = ()
     replay: tuple[Batch, ...] = ()
+    kept: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def parts(self) -> tuple[Batch, ...]:
