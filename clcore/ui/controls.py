@@ -12,6 +12,7 @@ from clcore.errors import RequestError
 from clcore.knobs import Knob
 from clcore.spec import ExperimentSpec, Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
 from clcore.ui.links import CHOICES, MEMORIES, RANGES, defaults, params_of, strength_grid, values_of
+from clcore.ui.method_choice import check_number, method_choice
 from clcore.ui.presets import presets
 from clcore.ui.text import _
 from clcore.ui.url import adopt, publish
@@ -70,12 +71,7 @@ def experiment_form() -> tuple[RunSpec, ...]:
                "class: not told, must choose among all classes. Several are trained side by side, never mixed."),
     )  # fmt: skip
     default = defaults(question, benchmark, scenarios)
-    titles = {m.name: m.title for m in catalogue().methods}
-    methods = st.pills(
-        _("Methods"), list(titles), selection_mode="multi", key="method",
-        default=default["method"], format_func=titles.get,
-    )  # fmt: skip
-    chosen = [catalogue().method(name) for name in methods]
+    chosen = [catalogue().method(name) for name in method_choice(default["method"], scenarios)]
     memories = _memory_control(default, chosen)
     sweeps = {card.name: _strength_control(card, default) for card in chosen if card.strength}
     if not sweeps:
@@ -229,8 +225,7 @@ def _knob_control(key: str, knob: Knob, default: dict[str, Any]) -> Any:
 def _runs(benchmark, options, scenarios, chosen, settings, sweeps, memories, seeds, training) -> tuple[RunSpec, ...]:
     if not scenarios:
         raise RequestError(_("Choose at least one scenario."))
-    if not chosen:
-        raise RequestError(_("Choose at least one method."))
+    check_number([card.name for card in chosen])
     methods = []
     for card in chosen:
         qualified = {f"{card.name}.{k}": v for k, v in settings[card.name].items()}

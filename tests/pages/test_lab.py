@@ -241,3 +241,51 @@ def test_the_chart_library_is_the_installed_one(tmp_path, monkeypatch):
     monkeypatch.setattr(live_plot, "STATIC", tmp_path / "static")
     target = live_plot.publish_plotly()
     assert target.stat().st_size > 1_000_000 and target == live_plot.publish_plotly()
+
+
+# ---- the choice among many methods ----------------------------------------------------------------------------------
+
+
+def pills(at, family: str):
+    return next(group for group in at.get("button_group") if group.key == f"method-{family}")
+
+
+def test_methods_stand_in_rows_by_family_and_keep_the_order_of_choice(app, store):
+    at = app(method=["er", "finetune"])
+    rows = [g.key for g in at.get("button_group") if str(g.key).startswith("method-")]
+    assert rows[:2] == ["method-baseline", "method-reference"] and rows[-1] == "method-rehearsal"
+    assert list(pills(at, "rehearsal").value) == ["er"] and list(pills(at, "regularization").value) == []
+    pills(at, "regularization").set_value(["ewc"]).run()
+    assert at.query_params["method"] == ["er", "finetune", "ewc"]
+    pills(at, "rehearsal").set_value([]).run()
+    assert at.query_params["method"] == ["finetune", "ewc"]
+    at.button(key="run").click().run()
+    assert [row.method for row in store.runs()][::-1] == ["finetune", "ewc"]
+
+
+def test_a_preset_reaches_the_rows(app):
+    at = app(method=["joint"])
+    at.selectbox(key="question").set_value("strength").run()
+    assert list(pills(at, "regularization").value) == ["ewc"] and list(pills(at, "reference").value) == []
+
+
+def test_a_method_that_does_not_fit_the_scenario_is_marked_with_the_reason(app):
+    at = app(benchmark="split-digits", scenario=["task", "class"])
+    assert "One network per task: not in the class scenario." in words(at)
+    assert any("block" in option for option in pills(at, "reference").options)
+    assert "not in the" not in words(app(benchmark="split-digits", scenario=["task"]))
+
+
+def test_more_than_six_methods_are_one_sentence_and_run_is_off(app, thirty_methods):
+    seven = ["finetune", "joint", "ewc", "l2", "er", "copy-1", "copy-2"]
+    at = app(method=seven)
+    assert "7 methods are chosen, and at most 6" in words(at) and "take 1 out" in words(at)
+    assert at.button(key="run").disabled and at.query_params["method"] == seven
+    pills(at, "reference").set_value([]).run()
+    assert not at.button(key="run").disabled and charts(at) == 6
+
+
+def test_thirty_methods_are_all_there(app, thirty_methods):
+    at = app()
+    shown = [option for g in at.get("button_group") if str(g.key).startswith("method-") for option in g.options]
+    assert len(shown) == 30 and [g.key for g in at.get("button_group")][-1] == "method-isolation"
