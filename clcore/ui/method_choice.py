@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import streamlit as st
 
 from clcore.catalogue import MethodCard, catalogue
 from clcore.errors import RequestError
+from clcore.ui.links import regularizers
 from clcore.ui.text import _, n_
 
 MOST = 6
@@ -40,7 +41,7 @@ def method_choice(default: Sequence[str], scenarios: Sequence[str]) -> list[str]
     state = st.session_state
     state.setdefault("method", list(default))
     with st.container(key="methods", gap="xsmall"):
-        st.markdown(f":small[{_('Methods')}] :small[:gray[{_count(len(state['method']))}]]")
+        st.markdown(f":small[{_('Methods')}] :small[:gray[{_count()}]]")
         for family, (title, idea) in families().items():
             cards = [card for card in catalogue().methods if card.family == family]
             if not cards:
@@ -65,7 +66,10 @@ def _choose(key: str, names: Sequence[str]) -> None:
     state["method"] = kept + [name for name in now if name not in kept]
 
 
-def _count(n: int) -> str:
+def _count() -> str:
+    """How many runs are asked for; a combination beside its plain method is one more."""
+    state = st.session_state
+    n = sum(2 if state.get(f"{name}.with") and state.get(f"{name}.beside", True) else 1 for name in state["method"])
     return _("{n} of at most {most}").format(n=n, most=MOST)
 
 
@@ -86,10 +90,47 @@ def _unfit(cards: Sequence[MethodCard], scenarios: Sequence[str]) -> str:
             reasons.setdefault(tuple(lacking), []).append(card.title)
     lines = []
     for lacking, titles in reasons.items():
-        one, several = "{titles}: not in the {scenarios} scenario.", "{titles}: not in the {scenarios} scenarios."
-        named = {"titles": ", ".join(titles), "scenarios": _(" and ").join(lacking)}
-        lines.append(":material/block: " + n_(one, several, len(lacking), **named))
+        told = n_(
+            "{titles}: not in the {scenarios} scenario.", "{titles}: not in the {scenarios} scenarios.",
+            len(lacking), titles=", ".join(titles), scenarios=_(" and ").join(lacking),
+        )  # fmt: skip
+        lines.append(f":material/block: {told}")
     return "  \n".join(lines)
+
+
+def compositions(chosen: Sequence[str], default: dict[str, Any], scenarios: Sequence[str]) -> list[str]:
+    """Draws what can be added to the chosen rehearsal methods; returns what to run, such as er and er+ewc."""
+    runs: list[str] = []
+    for card in (catalogue().method(name) for name in chosen):
+        added = _regularizer_control(card, default, scenarios) if regularizers(card) else None
+        beside = added is not None and st.toggle(
+            _("Also without it"), default[f"{card.name}.beside"], key=f"{card.name}.beside",
+            help=_("Trains plain {method} beside the combination, so that you see what the regularizer adds; "
+                   "otherwise the combination runs instead of it.").format(method=card.title),
+        )  # fmt: skip
+        runs += [card.name] if added is None or beside else []
+        runs += [f"{card.name}+{added}"] if added else []
+    return runs
+
+
+def _regularizer_control(card: MethodCard, default: dict[str, Any], scenarios: Sequence[str]) -> str | None:
+    names = [None, *regularizers(card)]
+    cards = {name: catalogue().method(name) for name in names if name}
+    title = _("{method} with a regularizer").format(method=card.title)
+
+    def words(name: str | None) -> str:
+        if name is None:
+            return _("none")
+        lacking = missing_scenarios(cards[name], scenarios)
+        return f"+ {cards[name].title}" + (
+            " – " + _("not in the {scenario} scenario").format(scenario=lacking[0]) if lacking else ""
+        )
+
+    return st.selectbox(
+        title, names, index=names.index(default[f"{card.name}.with"]), key=f"{card.name}.with", format_func=words,
+        help=_("Rehearses and holds weights at once: the regularizer's term is added to the loss, with the strength below. "
+               "Regularizers that decide the same thing as {method} are not offered.").format(method=card.title),
+    )  # fmt: skip
 
 
 def check_number(chosen: Sequence[str]) -> None:

@@ -61,6 +61,8 @@ CHANGES = {
     "method-reference": ["Joint training"],
     "method-regularization": ["L2 anchor"],
     "method-baseline": ["Fine-tuning"],
+    "er-with": "+ L2 anchor",
+    "er-beside": True,
     "memory": ["20"],
     "ewc-strength": 2,
     "l2-sweep": True,

@@ -30,7 +30,7 @@ def noise(*key: float) -> float:
 def accuracy(spec: RunSpec, replica: int, position: float, task: int) -> float:
     """On task `task` (1-based) with `position` tasks trained."""
     r = spec.replicas[replica]
-    kept, learns = KEPT[spec.method.name], 0.97
+    kept, learns = KEPT[spec.method.parts[0]], 0.97
     if r.strength is not None:
         stiff = math.log10(1 + r.strength) / 3
         kept, learns = 0.55 + 0.4 * min(stiff, 1), 0.97 - 0.35 * max(0.0, stiff - 0.5)

@@ -6,9 +6,10 @@ import sys
 import pytest
 
 from clcore import events as ev
-from clcore.errors import LabError, StoreError
+from clcore.catalogue import catalogue
+from clcore.errors import LabError, RequestError, StoreError
 from clcore.ui import live_plot
-from clcore.ui.links import link_of, params_of, values_of
+from clcore.ui.links import link_of, params_of, regularizers, values_of
 from tests.pages.conftest import ROOT
 from tests.pages.recorded import experiment, play, recording
 
@@ -289,3 +290,55 @@ def test_thirty_methods_are_all_there(app, thirty_methods):
     at = app()
     shown = [option for g in at.get("button_group") if str(g.key).startswith("method-") for option in g.options]
     assert len(shown) == 30 and [g.key for g in at.get("button_group")][-1] == "method-isolation"
+
+
+# ---- a rehearsal method with a regularizer --------------------------------------------------------------------------
+
+
+def test_a_regularizer_is_added_beside_the_plain_method(app, store):
+    at = app(method=["er"])
+    assert not [s for s in at.select_slider if s.key == "ewc.strength"]
+    at.selectbox(key="er.with").set_value("ewc").run()
+    at.select_slider(key="ewc.strength").set_value(10.0).run()
+    assert (at.query_params["er.with"], at.query_params["ewc.strength"]) == ("ewc", "10")
+    assert "**Experience replay + EWC**" in words(at) and "2 of at most 6" in words(at)
+    assert "er.beside" not in at.query_params
+    at.button(key="run").click().run()
+    specs = {row.method: row.spec for row in store.runs()}
+    assert set(specs) == {"er", "er+ewc"} and specs["er"].method.settings == {}
+    assert specs["er+ewc"].method.settings == {"ewc.strength": 10.0}
+
+
+def test_the_combination_alone_and_swept_comes_from_a_link(app, store):
+    at = app(
+        method=["er"], **{"er.with": "ewc", "er.beside": "false", "ewc.sweep": "true", "ewc.strengths": ["1", "9"]}
+    )
+    assert not at.warning
+    at.button(key="run").click().run()
+    (row,) = store.runs()
+    assert row.method == "er+ewc" and row.spec.method.strengths == (1.0, 9.0)
+    assert values_of(link_of([row.spec])).items() >= {"er.with": "ewc", "er.beside": False, "method": ["er"]}.items()
+
+
+def test_a_pair_goes_through_a_link_and_back():
+    for names in (("er+l2",), ("er", "er+l2"), ("ewc", "er+ewc")):
+        runs = experiment(*names)
+        link = link_of(runs)
+        assert {k for k, v in params_of(values_of(link)).items() if v is not None} == set(link)
+        assert link["er.with"] == [names[-1].split("+")[1]] and ("er.beside" in link) == ("er" not in names)
+
+
+def test_what_cannot_be_added_is_not_offered_and_refused(monkeypatch):
+    real = catalogue()
+    owners = {"er": ("task_loss",), "l2": ("task_loss",)}
+    cards = tuple(c.model_copy(update={"owns": owners.get(c.name, ())}) for c in real.methods)
+    for module in ("clcore.spec", "clcore.ui.links"):
+        monkeypatch.setattr(f"{module}.catalogue", lambda: real.model_copy(update={"methods": cards}))
+    assert regularizers(cards[-1]) == ["ewc"] and cards[-1].name == "er"
+    with pytest.raises(RequestError, match=r"er\+l2 cannot be combined: er and l2 both decide `task_loss`"):
+        experiment("er+l2")
+
+
+def test_an_unknown_regularizer_in_a_link_is_said(app):
+    at = app(method=["er"], **{"er.with": "joint"})
+    assert "`er.with`" in words(at) and at.selectbox(key="er.with").value is None
