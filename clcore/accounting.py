@@ -1,0 +1,234 @@
+"""What a run cost and under which protocol it stands: what makes two results comparable. Torch-free.
+
+A gradient sample is one example of one replica that went through a forward and a backward pass for training: examples of the
+stream, replayed ones, and those of a method's own passes (an importance estimate, the gradients of a memory). An example
+counts once for every backward pass.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from clcore.spec import RunSpec
+
+INTERVAL = "95 % Student t-interval over seeds"
+SAME_BYTES = 0.05
+
+
+# ---- the protocol ---------------------------------------------------------------------------------------------------
+
+
+class Selection(NamedTuple):
+    """Where a run's strengths come from.
+
+    kind         "none" (the method has none), "recommended" (found on validation data for this benchmark and scenario),
+                 "given" (asked for), "default" (the method's own default), "swept" (several: whoever picks one has seen
+                 the results)
+    strengths    part → its strengths
+    provenance   how a recommended strength was found
+    """
+
+    kind: str
+    strengths: dict[str, list[float]]
+    provenance: str = ""
+
+    @property
+    def configurations(self) -> int:
+        return max((len(values) for values in self.strengths.values()), default=1)
+
+
+def selection(spec: RunSpec) -> Selection:
+    """The selection protocol of a run's strengths, as far as its spec tells."""
+    method, kinds, strengths, provenance = spec.method, set(), {}, ""
+    for card in method.cards:
+        if card.strength is None:
+            continue
+        swept = method.strengths if card is method.swept_part else ()
+        values = list(swept) or [float(method.part_settings(card.name)[card.strength.name])]
+        strengths[card.name] = values
+        found = card.recommended_strength(spec.benchmark, spec.scenario) if len(method.parts) == 1 else None
+        if len(values) > 1:
+            kinds.add("swept")
+        elif found is not None and found.strength == values[0]:
+            kinds.add("recommended")
+            provenance = found.provenance
+        elif swept or f"{card.name}.{card.strength.name}" in method.settings:
+            kinds.add("given")
+        else:
+            kinds.add("default")
+    # A composition is as freely chosen as its freest part.
+    kind = next((k for k in ("swept", "given", "default", "recommended") if k in kinds), "none")
+    return Selection(kind, strengths, provenance)
+
+
+def protocol(spec: RunSpec, *, device: str, versions: dict[str, str]) -> dict[str, Any]:
+    """The protocol as it stands in a result: how many seeds, what ± means, how strengths were chosen, by what code, where."""
+    chosen = selection(spec)
+    return {
+        "seeds": len(spec.grid.seeds),
+        "interval": INTERVAL,
+        "selection": {
+            "kind": chosen.kind, "strengths": chosen.strengths, "configurations": chosen.configurations,
+            "provenance": chosen.provenance,
+        },
+        "code_version": versions.get("clcore", ""), "versions": versions, "device": device,
+    }  # fmt: skip
+
+
+# ---- what may be ranked together ------------------------------------------------------------------------------------
+
+
+def conditions(spec: RunSpec) -> dict[str, Any]:
+    """Everything beside the method that decides a number, by name. The device and the live evaluation do not."""
+    return {
+        "benchmark": spec.benchmark,
+        "options": spec.benchmark_options,
+        "scenario": spec.scenario,
+        "network": spec.network.model_dump(mode="json"),
+        "optimizer": spec.optimizer.model_dump(mode="json"),
+        "epochs": spec.epochs,
+        "batch size": spec.batch_size,
+        "active classes": spec.active_classes if spec.scenario == "class" else None,
+        "optimizer state": spec.optimizer_state,
+        "seeds": sorted(spec.grid.seeds),
+    }
+
+
+def conditions_key(spec: RunSpec) -> str:
+    """Equal for runs under equal conditions, whatever their methods."""
+    return json.dumps(conditions(spec), sort_keys=True)
+
+
+def comparability_key(spec: RunSpec) -> str:
+    """Equal for runs that may be ranked together as far as their specs tell; memory bytes are compared beside it."""
+    return json.dumps(conditions(spec) | {"selection": selection(spec).kind}, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a table: a run's spec, and the bytes of one of its settings (None: not known yet)."""
+
+    spec: RunSpec
+    footprint: dict[str, int] | None = None
+
+    @property
+    def bytes(self) -> tuple[int, int] | None:
+        """(parameters, everything kept beside them)."""
+        if self.footprint is None:
+            return None
+        parameters = self.footprint.get("parameters", 0)
+        return parameters, sum(self.footprint.values()) - parameters
+
+    def like(self, other: Entry) -> bool:
+        """Whether the two may stand in one ranking: the same key, and memory bytes within 5 %."""
+        return comparability_key(self.spec) == comparability_key(other.spec) and _alike(self.bytes, other.bytes)
+
+
+def _alike(a: tuple[int, int] | None, b: tuple[int, int] | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return all(abs(x - y) <= SAME_BYTES * max(x, y) for x, y in zip(a, b, strict=True))
+
+
+def rank_marks(entries: Sequence[Entry]) -> list[str]:
+    """A letter per line: only lines with the same letter may be ranked. A line joins the first that it is like."""
+    firsts: list[Entry] = []
+    marks = []
+    for entry in entries:
+        found = next((i for i, first in enumerate(firsts) if entry.like(first)), None)
+        if found is None:
+            found = len(firsts)
+            firsts.append(entry)
+        marks.append(_letters(found))
+    return marks
+
+
+def differences(entries: Sequence[Entry]) -> list[str]:
+    """What keeps lines from being ranked together, by name: "epochs", "memory bytes", "selection of strengths", …"""
+    found = []
+    each = [conditions(entry.spec) for entry in entries]
+    for name in each[0] if each else ():
+        if any(values[name] != each[0][name] for values in each):
+            found.append(name)
+    if any(not _alike(entry.bytes, entries[0].bytes) for entry in entries):
+        found.append("memory bytes")
+    if len({selection(entry.spec).kind for entry in entries}) > 1:
+        found.append("selection of strengths")
+    return found
+
+
+def _letters(n: int) -> str:
+    """A … Z, AA, AB, …"""
+    text = ""
+    n += 1
+    while n:
+        n, rest = divmod(n - 1, 26)
+        text = chr(65 + rest) + text
+    return text
+
+
+# ---- cost -----------------------------------------------------------------------------------------------------------
+
+
+class RelativeCost(NamedTuple):
+    """Training time per network, as multiples of fine-tuning's."""
+
+    wall: float
+    cpu: float
+
+
+class Measured(NamedTuple):
+    """A run and what it measured, as far as it is over. `experiment` groups runs that were asked for together."""
+
+    spec: RunSpec
+    result: dict[str, Any] | None
+    experiment: str = ""
+
+
+def relative_cost(run: Measured, others: Iterable[Measured]) -> RelativeCost | None:
+    """A finished run's training time per network against fine-tuning's; None where there is nothing to compare with.
+
+    Fine-tuning must have run under the same conditions, by the same code on the same device. One of the same experiment is
+    taken first, then the first of `others`.
+    """
+    ours = _seconds_per_network(run.result)
+    key = conditions_key(run.spec)
+    plain = [other for other in others if other.spec.method.name == "finetune" and conditions_key(other.spec) == key]
+    for other in sorted(plain, key=lambda other: other.experiment != run.experiment):
+        theirs = _seconds_per_network(other.result)
+        if ours and theirs and _circumstances(run.result) == _circumstances(other.result):
+            return RelativeCost(ours[0] / theirs[0], ours[1] / theirs[1])
+    return None
+
+
+def _seconds_per_network(result: dict[str, Any] | None) -> tuple[float, float] | None:
+    if not result or result["status"] != "finished" or not result["replicas"]:
+        return None
+    networks = len(result["replicas"])
+    wall, cpu = result["train_seconds"] / networks, result["train_cpu_seconds"] / networks
+    return (wall, cpu) if wall > 0 and cpu > 0 else None
+
+
+def _circumstances(result: dict[str, Any]) -> tuple:
+    stated = result.get("protocol") or {}
+    return stated.get("device"), stated.get("code_version")
+
+
+def readable_bytes(n: float) -> str:
+    """890 B, 14.4 kB, 3.2 MB: three digits, SI units."""
+    return _scaled(n, ("B", "kB", "MB", "GB", "TB"))
+
+
+def readable_count(n: float) -> str:
+    """890, 14.4 k, 3.2 M: three digits."""
+    return _scaled(n, ("", "k", "M", "G", "T"))
+
+
+def _scaled(n: float, units: Sequence[str]) -> str:
+    at = 0
+    while round(n, 1 if at and n < 99.95 else 0) >= 1000 and at + 1 < len(units):
+        n, at = n / 1000, at + 1
+    return f"{n:.{1 if at and n < 99.95 else 0}f} {units[at]}".rstrip()
