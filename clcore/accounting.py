@@ -7,6 +7,7 @@ counts once for every backward pass.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -109,40 +110,40 @@ def comparability_key(spec: RunSpec) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a table: a run's spec, and the bytes of one of its settings (None: not known yet)."""
+    """A line of a table: a run's spec, and the bytes by kind of the settings that the line is about (none: not known yet)."""
 
     spec: RunSpec
-    footprint: dict[str, int] | None = None
+    footprints: tuple[dict[str, int], ...] = ()
 
     @property
-    def bytes(self) -> tuple[int, int] | None:
-        """(parameters, everything kept beside them)."""
-        if self.footprint is None:
-            return None
-        parameters = self.footprint.get("parameters", 0)
-        return parameters, sum(self.footprint.values()) - parameters
-
-    def like(self, other: Entry) -> bool:
-        """Whether the two may stand in one ranking: the same key, and memory bytes within 5 %."""
-        return comparability_key(self.spec) == comparability_key(other.spec) and _alike(self.bytes, other.bytes)
+    def bytes(self) -> list[tuple[int, int]]:
+        """(parameters, everything kept beside them) of every setting."""
+        parameters = [footprint.get("parameters", 0) for footprint in self.footprints]
+        return [(p, sum(f.values()) - p) for p, f in zip(parameters, self.footprints, strict=True)]
 
 
-def _alike(a: tuple[int, int] | None, b: tuple[int, int] | None) -> bool:
-    if a is None or b is None:
-        return a is b
-    return all(abs(x - y) <= SAME_BYTES * max(x, y) for x, y in zip(a, b, strict=True))
+def _alike(a: Entry, b: Entry) -> bool:
+    """Whether the memory bytes agree: within 5 %, setting by setting."""
+    ours, theirs = a.bytes, b.bytes
+    return len(ours) == len(theirs) and all(
+        abs(x - y) <= SAME_BYTES * max(x, y)
+        for one, other in zip(ours, theirs, strict=True)
+        for x, y in zip(one, other, strict=True)
+    )
 
 
 def rank_marks(entries: Sequence[Entry]) -> list[str]:
     """A letter per line: only lines with the same letter may be ranked. A line joins the first that it is like."""
-    firsts: list[Entry] = []
-    marks = []
+    firsts: dict[str, list[tuple[Entry, str]]] = {}
+    marks: list[str] = []
+    letters = (_letters(n) for n in itertools.count())
     for entry in entries:
-        found = next((i for i, first in enumerate(firsts) if entry.like(first)), None)
-        if found is None:
-            found = len(firsts)
-            firsts.append(entry)
-        marks.append(_letters(found))
+        alike = firsts.setdefault(comparability_key(entry.spec), [])
+        mark = next((letter for first, letter in alike if _alike(entry, first)), None)
+        if mark is None:
+            mark = next(letters)
+            alike.append((entry, mark))
+        marks.append(mark)
     return marks
 
 
@@ -153,7 +154,7 @@ def differences(entries: Sequence[Entry]) -> list[str]:
     for name in each[0] if each else ():
         if any(values[name] != each[0][name] for values in each):
             found.append(name)
-    if any(not _alike(entry.bytes, entries[0].bytes) for entry in entries):
+    if any(not _alike(entry, entries[0]) for entry in entries):
         found.append("memory bytes")
     if len({selection(entry.spec).kind for entry in entries}) > 1:
         found.append("selection of strengths")
@@ -174,7 +175,7 @@ def _letters(n: int) -> str:
 
 
 class RelativeCost(NamedTuple):
-    """Training time per network, as multiples of fine-tuning's."""
+    """Training time as a multiple of fine-tuning's."""
 
     wall: float
     cpu: float
@@ -188,33 +189,47 @@ class Measured(NamedTuple):
     experiment: str = ""
 
 
-def relative_cost(run: Measured, others: Iterable[Measured]) -> RelativeCost | None:
-    """A finished run's training time per network against fine-tuning's; None where there is nothing to compare with.
+class FineTuning:
+    """The fine-tuning runs among `runs`, by the conditions under which they ran."""
 
-    Fine-tuning must have run under the same conditions, by the same code on the same device. One of the same experiment is
-    taken first, then the first of `others`.
-    """
-    ours = _seconds_per_network(run.result)
-    key = conditions_key(run.spec)
-    plain = [other for other in others if other.spec.method.name == "finetune" and conditions_key(other.spec) == key]
-    for other in sorted(plain, key=lambda other: other.experiment != run.experiment):
-        theirs = _seconds_per_network(other.result)
-        if ours and theirs and _circumstances(run.result) == _circumstances(other.result):
-            return RelativeCost(ours[0] / theirs[0], ours[1] / theirs[1])
-    return None
+    def __init__(self, runs: Iterable[Measured]):
+        self._runs: dict[str, list[Measured]] = {}
+        for run in runs:
+            if run.spec.method.name == "finetune" and not run.spec.method.settings:
+                self._runs.setdefault(conditions_key(run.spec), []).append(run)
 
+    def relative_cost(self, run: Measured) -> RelativeCost | None:
+        """A finished run's training time against fine-tuning's; None where there is nothing to compare with.
 
-def _seconds_per_network(result: dict[str, Any] | None) -> tuple[float, float] | None:
-    if not result or result["status"] != "finished" or not result["replicas"]:
+        Fine-tuning must have run under the same conditions, by the same code on the same device, and as many networks side
+        by side: forty cost less than eight times five. One of the same experiment is taken first, then the first.
+        """
+        ours = _seconds(run.result)
+        if ours is None:
+            return None
+        plain = self._runs.get(conditions_key(run.spec), ())
+        for other in sorted(plain, key=lambda other: other.experiment != run.experiment):
+            theirs = _seconds(other.result)
+            if theirs and _circumstances(run.result) == _circumstances(other.result):
+                return RelativeCost(ours[0] / theirs[0], ours[1] / theirs[1])
         return None
-    networks = len(result["replicas"])
-    wall, cpu = result["train_seconds"] / networks, result["train_cpu_seconds"] / networks
+
+
+def _seconds(result: dict[str, Any] | None) -> tuple[float, float] | None:
+    if not result or result["status"] != "finished":
+        return None
+    wall, cpu = result["train_seconds"], result["train_cpu_seconds"]
     return (wall, cpu) if wall > 0 and cpu > 0 else None
 
 
 def _circumstances(result: dict[str, Any]) -> tuple:
     stated = result.get("protocol") or {}
-    return stated.get("device"), stated.get("code_version")
+    return stated.get("device"), stated.get("code_version"), len(result["replicas"])
+
+
+def mean_of(values: Iterable[float]) -> float:
+    values = list(values)
+    return sum(values) / len(values)
 
 
 def readable_bytes(n: float) -> str:

@@ -62,6 +62,7 @@ class _Session:
         self.footprints: list[list[dict[str, int]]] = []
         self.learners: list[Learner] = []
         self.device = capacity.choose_device(run.device)
+        _wake(self.device)
         build = registry.find("benchmark", run.benchmark, registry.benchmarks())
         benchmark: Benchmark = build(dict(run.options), scenario=run.scenario, data_dir=data_dir, device=self.device)
         capacity.check_fits(run, build, build.facts.classes, self.device)  # at least; exactly once the stream is known
@@ -256,6 +257,14 @@ class _Session:
         self.test, self.validation, self.footprints = state["test"], state["validation"], state["footprints"]
         self.report(Resumed(from_seq=state["seq"], task=state["tasks"]))
         return state["tasks"]
+
+
+def _wake(device: torch.device) -> None:
+    """One step of a single number: what torch loads with a process's first step must not count as training time."""
+    weight = torch.nn.Parameter(torch.zeros(1, 1, 1, device=device))
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+    torch.bmm(weight, weight).sum().backward()
+    optimizer.step()
 
 
 def _versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ import pytest
 
 from clcore.accounting import (
     Entry,
+    FineTuning,
     Measured,
     comparability_key,
     conditions_key,
@@ -13,7 +14,6 @@ from clcore.accounting import (
     rank_marks,
     readable_bytes,
     readable_count,
-    relative_cost,
     selection,
 )
 from clcore.spec import Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
@@ -101,13 +101,15 @@ def test_methods_do_not_change_the_conditions_but_their_selection_does_the_key()
 
 def test_memory_is_alike_within_five_percent():
     def entry(kept, parameters=1000, method="er"):
-        return Entry(spec(method), {"parameters": parameters, "memory_samples": kept})
+        return Entry(spec(method), ({"parameters": parameters, "memory_samples": kept},))
 
     assert rank_marks([entry(1000), entry(1050), entry(951)]) == ["A", "A", "A"]
     assert rank_marks([entry(1000), entry(1060), entry(900), entry(0)]) == ["A", "B", "C", "D"]
     assert rank_marks([entry(0), entry(0, method="finetune"), entry(0, parameters=2000)]) == ["A", "A", "B"]
     assert differences([entry(1000), entry(1100)]) == ["memory bytes"]
     assert rank_marks([entry(0), Entry(spec("er"))]) == ["A", "B"]  # not known is not alike
+    both = Entry(spec("er"), entry(1000).footprints + entry(2000).footprints)
+    assert rank_marks([entry(1000), both, both]) == ["A", "B", "B"]
 
 
 def test_marks_go_on_after_z():
@@ -126,17 +128,17 @@ def measured(run: RunSpec, wall=2.0, cpu=2.0, networks=2, experiment="", status=
     return Measured(run, result, experiment)
 
 
-def test_cost_is_relative_to_fine_tuning_per_network():
+def test_cost_is_relative_to_fine_tuning():
     plain = measured(spec())
-    cost = relative_cost(measured(spec("er", memories=(10, 20)), wall=8.0, cpu=12.0, networks=4), [plain])
+    cost = FineTuning([plain]).relative_cost(measured(spec("er"), wall=4.0, cpu=6.0))
     assert (cost.wall, cost.cpu) == (2.0, 3.0)
-    assert relative_cost(plain, [plain]) == (1.0, 1.0)
+    assert FineTuning([plain]).relative_cost(plain) == (1.0, 1.0)
 
 
 def test_the_same_experiment_comes_first():
     others = [measured(spec(), wall=4.0, experiment="old"), measured(spec(), wall=1.0, experiment="mine")]
-    assert relative_cost(measured(spec("ewc"), experiment="mine"), others).wall == 2.0
-    assert relative_cost(measured(spec("ewc"), experiment="third"), others).wall == 0.5
+    assert FineTuning(others).relative_cost(measured(spec("ewc"), experiment="mine")).wall == 2.0
+    assert FineTuning(others).relative_cost(measured(spec("ewc"), experiment="third")).wall == 0.5
 
 
 @pytest.mark.parametrize(
@@ -145,19 +147,20 @@ def test_the_same_experiment_comes_first():
         measured(spec(epochs=3)),
         measured(spec(seeds=(0,))),
         measured(spec("er")),
+        measured(spec(), networks=4),
         measured(spec(), status="cancelled"),
         measured(spec(), device="NVIDIA"),
         measured(spec(), wall=0.0),
         Measured(spec(), None),
     ],
-    ids=["epochs", "seeds", "another method", "not finished", "device", "no time", "no result"],
+    ids=["epochs", "seeds", "another method", "more networks", "not finished", "device", "no time", "no result"],
 )
 def test_there_is_no_guess_without_fine_tuning_under_the_same_conditions(plain):
-    assert relative_cost(measured(spec("ewc")), [plain]) is None
+    assert FineTuning([plain]).relative_cost(measured(spec("ewc"))) is None
 
 
 def test_a_run_that_is_not_over_has_no_relative_cost():
-    assert relative_cost(Measured(spec("ewc"), None), [measured(spec())]) is None
+    assert FineTuning([measured(spec())]).relative_cost(Measured(spec("ewc"), None)) is None
 
 
 @pytest.mark.parametrize(
