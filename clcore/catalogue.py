@@ -48,6 +48,7 @@ class MethodCard(_Card):
     paper: str
     formula: str
     stores: str
+    owns: tuple[str, ...] = ()  # ★ seams (methods/base.py): of two methods that own one, only one can be in a composition
     sweep: tuple[float, ...] = ()
     recommended: tuple[Recommendation, ...] = ()
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from clcore import report
+from clcore.accounting import Measured
 from clcore.catalogue import Training, catalogue
 from clcore.errors import Cancelled, LabError, RequestError
 from clcore.events import Event, Progress, RunFailed, RunStarted
 from clcore.spec import ExperimentSpec, Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
-from clcore.store import Store, open_store
+from clcore.store import RunRow, Store, open_store
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -68,13 +69,13 @@ def _run(options: argparse.Namespace) -> int:
     for run in experiment.runs():
         result, status = _train_here(store, run, group)
         if result is not None:
-            results.append(result)
+            results.append(Measured(run, result, group))
         if status:
             break
     if results:
-        print(report.table(results, experiment.scenario))
+        print(report.table(results))
     if options.json and (results or status == Cancelled.exit_status):
-        document = {"benchmark": experiment.benchmark, "scenario": experiment.scenario, "runs": results}
+        document = report.document(experiment.benchmark, experiment.scenario, results)
         _write(options.json, json.dumps(document, indent=1) + "\n")
     return status
 
@@ -126,8 +127,9 @@ def _runs(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    row = open_store().run(options.run)
-    print(report.details(row))
+    store = open_store()
+    row = store.run(options.run)
+    print(report.details(row, _fine_tuning(store, row)))
 
 
 def _cancel(options: argparse.Namespace) -> None:
@@ -147,16 +149,23 @@ def _delete(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    row = open_store().run(options.run)
+    store = open_store()
+    row = store.run(options.run)
     if row.result is None:
         raise RequestError(f"Run {row.id} is {row.state} and has no result to export.")
     if options.format == "json":
-        document = {"benchmark": row.benchmark, "scenario": row.scenario, "runs": [row.result]}
+        fine_tuning = map(report.measured, _fine_tuning(store, row))
+        document = report.document(row.benchmark, row.scenario, [report.measured(row)], fine_tuning)
         print(json.dumps(document, indent=1))
     else:
         writer = csv.writer(sys.stdout)
         writer.writerow(report.CELL_COLUMNS)
         writer.writerows(report.cells(row.result))
+
+
+def _fine_tuning(store: Store, row: RunRow) -> list[RunRow]:
+    """The newest runs that may be the measure of a run's cost."""
+    return store.runs(methods={"finetune"}, states={"finished"}, benchmarks={row.benchmark}, limit=100)
 
 
 def _runner(options: argparse.Namespace) -> int:

@@ -295,8 +295,9 @@ def result_spreads(result: dict[str, Any] | None) -> dict[Config, dict[str, Spre
 
 
 def replica_table(results: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFrame:
-    """One row a replica of finished runs, for a CSV file: run, method, seed, strength, memory, status and metrics."""
-    columns = ["seed", "strength", "memory", "status", "acc", "bwt", "fwt", "forgetting", "learning_accuracy"]
+    """One row a replica of finished runs, for a CSV file: run, method, seed, strength, memory, status, metrics and cost."""
+    columns = ["seed", "strength", "memory", "status", "acc", "bwt", "fwt", "forgetting", "learning_accuracy",
+               "gradient_samples", "bytes"]  # fmt: skip
     rows = [
         {"run": run_id, "method": result["method"], **{c: replica.get(c) for c in columns}}
         for run_id, result in results

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -35,13 +35,29 @@ _INSIGHT_NUMBERS = 1 << 15  # of one array in one event
 
 @dataclass
 class Counters:
-    """What a group's training cost. Its clock stands still while somebody evaluates, and leaves out time spent holding."""
+    """What a group's training cost. Its clock stands still while somebody evaluates, and leaves out time spent holding.
+
+    train_samples      examples of the stream that entered a gradient step, over all replicas
+    replayed_samples   replayed examples that did
+    gradient_samples   (K) both, and what the method charged for its own passes, per replica (see accounting.py)
+    """
 
     train_samples: int = 0
     replayed_samples: int = 0
+    gradient_samples: list[int] = field(default_factory=list)
     train_seconds: float = 0.0
     train_cpu_seconds: float = 0.0
     evaluation_seconds: float = 0.0
+
+    def add(self, trained: Tensor, replayed: Tensor) -> None:
+        """Examples (K,) of the stream and from memories that entered a gradient step."""
+        self.train_samples += int(trained.sum())
+        self.replayed_samples += int(replayed.sum())
+        self.charge(trained + replayed)
+
+    def charge(self, samples: Tensor) -> None:
+        """Gradient samples (K,)."""
+        self.gradient_samples = [n + int(m) for n, m in zip(self.gradient_samples, samples.tolist(), strict=True)]
 
     def clock(self, control: Control) -> _Clock:
         return _Clock(self, control)
@@ -104,13 +120,17 @@ class Learner:
         weights = list(Generators(self.seeds, "weights"))
         network = build(self.stream.input_shape, self.stream.outputs, run.network.hidden, weights).to(self.device)
         self.classifier = Classifier(network, self.stream.groups, run.scenario, run.active_classes)
-        self.method = _make_method(run, replicas, self.classifier, self.stream, self.device, control.at_step)
+        self.counters = Counters(gradient_samples=[0] * len(replicas))
+        self.alive = torch.ones(len(replicas), dtype=torch.bool)
+        self._batches: MiniBatches | None = None
+        self._charges = torch.zeros(len(replicas), device=self.device)
+        self.method = _make_method(
+            run, replicas, self.classifier, self.stream, self.device, control.at_step, self._charge
+        )
         self.classifier.network = self.method.adapt(network).to(self.device)
         self.method.setup()
         self.generators = Generators(self.seeds, "batches")
         self.evaluator = Evaluator(self.method, self.classifier, self.stream, run.live_examples, control.at_step)
-        self.alive = torch.ones(len(replicas), dtype=torch.bool)
-        self.counters = Counters()
         self.clock = self.counters.clock(control)
         self._last_step = 0
         self._kept_optimizers: list[torch.optim.Optimizer] | None = None
@@ -126,6 +146,7 @@ class Learner:
                 result = self._train(task, phase)
             self.method.end(task)
         finally:
+            self.settle_charges()
             self.clock.stop()
         if insight := self.method.insight():
             arrays = {name: _small(values) for name, values in insight.items()}
@@ -146,11 +167,13 @@ class Learner:
             widths=network.widths,
         )
         drop_caches(self.method)
+        self._batches = batches
         watch = Watch(self, task, phase, batches)
         try:
             self._steps(batches, self._optimizers(phase), Guard(self._frozen(task, phase, batches.tasks)), watch)
         finally:
             watch.settle()
+            self._batches = None
             self._last_step = watch.total
         return PhaseResult(watch.mean_loss(), lambda: self._validation_accuracy(task))
 
@@ -209,6 +232,16 @@ class Learner:
             [None if not alive or value != value else value for value in values]
             for alive, values in zip(self.alive.tolist(), accuracy.tolist(), strict=True)
         ]
+
+    def _charge(self, samples: Tensor | int) -> None:
+        """A method's own passes (see Context.charge), of the replicas that take part now. Waits for no device."""
+        active = self.alive if self._batches is None else self.alive & self._batches.stepping
+        self._charges += torch.as_tensor(samples, device=self.device) * active.to(self.device)
+
+    def settle_charges(self) -> None:
+        """Adds what the method charged to the group's counters."""
+        self.counters.charge(self._charges.cpu())
+        self._charges.zero_()
 
     def footprint(self) -> list[dict[str, int]]:
         """Bytes by kind, per replica: the network's parameters and what the method keeps."""
@@ -333,7 +366,9 @@ def _advance(plan: Plan, result: PhaseResult | None) -> Phase | None:
         return None
 
 
-def _make_method(run: RunSpec, replicas: Sequence[Replica], classifier: Classifier, stream, device, pulse) -> Method:
+def _make_method(
+    run: RunSpec, replicas: Sequence[Replica], classifier: Classifier, stream, device, pulse, charge
+) -> Method:
     """The run's method, or the composition of its parts; strengths go to the first part that has one."""
     context = Context(
         classifier=classifier,
@@ -347,6 +382,7 @@ def _make_method(run: RunSpec, replicas: Sequence[Replica], classifier: Classifi
         epochs=run.epochs,
         device=device,
         pulse=pulse,
+        charge=charge,
     )
     swept = run.method.swept_part
     strengths = None if swept is None else torch.tensor([r.strength for r in replicas], device=device)

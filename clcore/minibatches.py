@@ -25,7 +25,8 @@ class MiniBatches:
     """The mini-batches of one phase: `epochs` passes over the training splits of `tasks`.
 
     steps     (K,) gradient steps each replica takes; 0 for those that are not `active`
-    samples   examples of the stream that have entered a gradient step so far, over all replicas
+    seen      (K,) examples of the stream that have entered a gradient step so far
+    counts_in (K,) 1; 0 for those that are left out of the count
     """
 
     def __init__(
@@ -45,18 +46,24 @@ class MiniBatches:
         self.splits: list[Split] = [stream.tasks[t].train for t in tasks]
         self.lengths = sum(split.lengths.cpu() for split in self.splits)
         self.steps = torch.where(active.cpu(), epochs * ((self.lengths + batch_size - 1) // batch_size), 0)
-        self.samples = 0
-        self._counts_in = torch.ones(len(self.steps))
+        self.seen = torch.zeros(len(self.steps), dtype=torch.float64)
+        self.counts_in = torch.ones(len(self.steps), dtype=torch.float64)
+        self._current = torch.zeros(len(self.steps), dtype=torch.float64)
         self._generators = generators
         self._queues = [_Queue(int(n), batch_size, self.rows) for n in self.lengths]
 
     def trained(self) -> None:
         """The batch yielded last has entered a gradient step."""
-        self.samples += int(self._current @ self._counts_in)
+        self.seen.addcmul_(self._current, self.counts_in)
+
+    @property
+    def stepping(self) -> Tensor:
+        """(K,) bool: replicas with examples in the batch yielded last."""
+        return self._current > 0
 
     def leave_out(self, replica: int) -> None:
         """From now on, count no examples of a replica (it diverged)."""
-        self._counts_in[replica] = 0
+        self.counts_in[replica] = 0
 
     def __iter__(self) -> Iterator[Batch]:
         total = int(self.steps.max())
@@ -75,7 +82,7 @@ class MiniBatches:
         weight = torch.stack([d[1] for d in drawn])  # (K, steps, rows)
         epochs = [d[2] for d in drawn]
         count = weight.sum(2)
-        counts = count  # on the CPU, for the books
+        counts = count.double()  # on the CPU, for the books
         weight, count = weight.to(device), count.to(device)
         x, y, ids, task = self._gather(positions.to(device))
         for s in range(steps):

@@ -17,6 +17,7 @@ from clcore import catalogue as cards
 from clcore.benchmarks.base import Benchmark
 from clcore.errors import UnknownName
 from clcore.methods.base import Method
+from clcore.methods.composition import owned_seams
 from clcore.networks.base import Network
 
 # Strengths to start from, per method, found by docs/recommend.py.
@@ -73,7 +74,7 @@ def describe() -> cards.Catalogue:
             cards.MethodCard(
                 name=name, title=m.title, summary=m.summary, family=m.family, scenarios=m.scenarios, paper=m.paper,
                 formula=m.formula, stores=m.stores, needs_boundaries=m.needs_boundaries, uses_memory=m.uses_memory,
-                sweep=m.sweep, recommended=recommended.get(name, ()), knobs=m.Hyper.describe(),
+                owns=owned_seams(m), sweep=m.sweep, recommended=recommended.get(name, ()), knobs=m.Hyper.describe(),
             )
             for name, m in sorted(methods().items(), key=lambda item: family_order.index(item[1].family))
         ),

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from clcore.accounting import (
+    INTERVAL,
+    Entry,
+    FineTuning,
+    Measured,
+    comparability_key,
+    differences,
+    mean_of,
+    rank_marks,
+    readable_bytes,
+    readable_count,
+    selection,
+)
 from clcore.metrics import interval
 from clcore.store import RunRow
 
@@ -12,22 +26,65 @@ METRICS = {
     "acc": "ACC", "bwt": "BWT", "fwt": "FWT", "forgetting": "forgetting",
     "learning_accuracy": "learning acc.", "average_incremental_accuracy": "avg. incremental",
 }  # fmt: skip
+COSTS = ("bytes", "gradient samples", "time", "CPU time", "strength chosen")
+SELECTIONS = {
+    "none": "–", "recommended": "by validation", "given": "given", "default": "default", "swept": "swept here",
+}  # fmt: skip
 CELL_COLUMNS = ("method", "seed", "strength", "memory", "status", "split", "after_task", "task", "accuracy")
 
 
-def table(results: Sequence[dict[str, Any]], scenario: str) -> str:
-    """Mean ± 95 % t-interval over seeds, in percent, a row per method, strength and memory budget."""
-    lines = [["method", "strength", "memory", "seeds", *METRICS.values()]]
-    for result in results:
-        for (strength, memory), replicas in grouped(result["replicas"]).items():
-            lost = sum(r["status"] == "diverged" for r in replicas)
-            seeds = f"{lost} of {len(replicas)} diverged" if lost else str(len(replicas))
-            lines.append(
-                [result["method"], _number(strength), _number(memory), seeds]
-                + [percent(r[name] for r in replicas) for name in METRICS]
-            )
-    footer = f"{scenario} scenario, percent, mean ± 95 % t-interval over seeds (– where a metric has no meaning)."
-    return "\n".join([*aligned(lines), footer])
+def table(runs: Sequence[Measured], fine_tuning: Iterable[Measured] = ()) -> str:
+    """Two tables with a row per method, strength and memory budget: the metrics, and what they cost under which protocol.
+
+    `fine_tuning`: further runs whose training time may be the measure, beside those shown.
+    """
+    plain = FineTuning([*runs, *fine_tuning])
+    settings = [(run, key, group) for run in runs for key, group in grouped(run.result["replicas"]).items()]
+    entries = [Entry(run.spec, (group[0]["footprint"],)) for run, _, group in settings]
+    scores = [["rank", "method", "strength", "memory", "seeds", *METRICS.values()]]
+    costs = [["rank", "method", "strength", "memory", *COSTS]]
+    for (run, (strength, memory), group), mark in zip(settings, rank_marks(entries), strict=True):
+        lost = sum(r["status"] == "diverged" for r in group)
+        seeds = f"{lost} of {len(group)} diverged" if lost else str(len(group))
+        name = [mark, run.result["method"], _number(strength), _number(memory)]
+        scores.append([*name, seeds, *(percent(r[metric] for r in group) for metric in METRICS)])
+        relative = plain.relative_cost(run)
+        costs.append([
+            *name, readable_bytes(max(sum(r["footprint"].values()) for r in group)),
+            "–" if "gradient_samples" not in group[0] else readable_count(mean_of(r["gradient_samples"] for r in group)),
+            *("–" if relative is None else f"{ratio:.2f} ×" for ratio in relative or (None, None)),
+            SELECTIONS[selection(run.spec).kind],
+        ])  # fmt: skip
+    scenario = ", ".join(dict.fromkeys(run.spec.scenario for run in runs))
+    footer = f"{scenario} scenario, percent, mean ± {INTERVAL} (– where a metric has no meaning)."
+    told = "Bytes and gradient samples: of one network, everything counted. Time: against as many networks of fine-tuning."
+    return "\n".join([*aligned(scores), footer, "", *aligned(costs), told, *_ranking(entries)])
+
+
+def _ranking(entries: Sequence[Entry]) -> list[str]:
+    """A sentence where not all rows may be ranked together."""
+    if len(entries) < 2 or not (named := differences(entries)):
+        return []
+    return [f"Rank only rows with the same letter: these differ in {' and '.join(named)}."]
+
+
+def document(benchmark: str, scenario: str, runs: Sequence[Measured], fine_tuning: Iterable[Measured] = ()) -> dict:
+    """Results as the command line's JSON: each run with its training time relative to fine-tuning's, where there is one.
+
+    Runs with the same `comparability` may be ranked where their bytes agree within 5 % too.
+    """
+    plain = FineTuning([*runs, *fine_tuning])
+    found = []
+    for run in runs:
+        relative = plain.relative_cost(run)
+        key = hashlib.sha256(comparability_key(run.spec).encode()).hexdigest()[:16]
+        cost = None if relative is None else relative._asdict()
+        found.append(run.result | {"relative_to_fine_tuning": cost, "comparability": key})
+    return {"benchmark": benchmark, "scenario": scenario, "runs": found}
+
+
+def measured(row: RunRow) -> Measured:
+    return Measured(row.spec, row.result, row.experiment)
 
 
 def grouped(replicas: Iterable[dict[str, Any]]) -> dict[tuple[float | None, int | None], list[dict[str, Any]]]:
@@ -84,7 +141,8 @@ def history(rows: Sequence[RunRow]) -> str:
     return "\n".join(aligned(lines))
 
 
-def details(row: RunRow) -> str:
+def details(row: RunRow, fine_tuning: Iterable[RunRow] = ()) -> str:
+    """A run's state and results; `fine_tuning` as in `table`."""
     lines = [
         ["run", row.id],
         ["state", row.state],
@@ -95,7 +153,7 @@ def details(row: RunRow) -> str:
         lines.append(["error", row.error])
     lines.append(["spec", row.spec.model_dump_json(exclude_defaults=True)])
     text = "\n".join(aligned(lines))
-    return text if row.result is None else f"{text}\n\n{table([row.result], row.scenario)}"
+    return text if row.result is None else f"{text}\n\n{table([measured(row)], map(measured, fine_tuning))}"
 
 
 def _number(value: float | None) -> str:

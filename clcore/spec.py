@@ -220,6 +220,7 @@ def check_method(choice: MethodChoice, scenario: str) -> None:
             raise RequestError(
                 f"{card.name} does not work in the {scenario} scenario; it works in: {', '.join(card.scenarios)}."
             )
+    check_seams(choice.parts, [card.owns for card in choice.cards])
     for key in choice.settings:
         part, _, name = key.partition(".")
         if not name or part not in choice.parts:
@@ -237,6 +238,17 @@ def check_method(choice: MethodChoice, scenario: str) -> None:
             card.strength.check(float(value), card.name)
         if len(set(choice.strengths)) < len(choice.strengths):
             raise RequestError(f"The strengths of {choice.name} repeat a value; give each one once.")
+
+
+def check_seams(names: Sequence[str], owned: Sequence[Sequence[str]]) -> None:
+    """Raises RequestError when two parts of a composition own one ★ seam: only one can decide."""
+    for seam in dict.fromkeys(seam for seams in owned for seam in seams):
+        claims = [name for name, seams in zip(names, owned, strict=True) if seam in seams]
+        if len(claims) > 1:
+            raise RequestError(
+                f"{'+'.join(names)} cannot be combined: {' and '.join(claims)} both decide `{seam}`. "
+                "Leave one of them out."
+            )
 
 
 def _check_axis(noun: str, values: Sequence[int], low: int, high: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import clcore
-from clcore import capacity, metrics, registry
+from clcore import accounting, capacity, metrics, registry
 from clcore.allocator import keep_freed_memory
 from clcore.benchmarks.base import Benchmark, Stream
 from clcore.control import Control
@@ -25,7 +25,7 @@ from clcore.spec import RunSpec
 
 Report = Callable[[Event], Any]
 Announce = Callable[[str, float | None], None]
-_CHECKPOINT_VERSION = 1
+_CHECKPOINT_VERSION = 2
 
 
 def train(
@@ -62,6 +62,7 @@ class _Session:
         self.footprints: list[list[dict[str, int]]] = []
         self.learners: list[Learner] = []
         self.device = capacity.choose_device(run.device)
+        _wake(self.device)
         build = registry.find("benchmark", run.benchmark, registry.benchmarks())
         benchmark: Benchmark = build(dict(run.options), scenario=run.scenario, data_dir=data_dir, device=self.device)
         capacity.check_fits(run, build, build.facts.classes, self.device)  # at least; exactly once the stream is known
@@ -143,7 +144,7 @@ class _Session:
             test_examples=[int(task.test.lengths.min()) for task in self.stream.tasks],
             train_examples=[int(task.train.lengths.min()) for task in self.stream.tasks],
             device=self._device_name(),
-            versions={"clcore": clcore.__version__, "torch": torch.__version__, "python": platform.python_version()},
+            versions=_versions(),
             note=f"{self.run.method.name} has no {' and '.join(dropped)} axis; its values are dropped."
             if dropped
             else "",
@@ -167,6 +168,7 @@ class _Session:
         tasks = len(self.stream.tasks)
         missing = tasks + 1 - len(self.test)
         lost = set(self._diverged())
+        gradient_samples = self._gathered([c.gradient_samples for c in counters])
         replicas = []
         for k, replica in enumerate(self.run.replicas):
             matrix = [rows[k] for rows in self.test] + [[None] * tasks] * missing
@@ -180,6 +182,8 @@ class _Session:
                     "status": "diverged" if k in lost else status,
                     "accuracy_matrix": matrix, "validation_matrix": validation,
                     **metrics.summary(matrix, self.run.scenario),
+                    "gradient_samples": gradient_samples[k],
+                    "bytes": sum(self.footprints[-1][k].values()),
                     "footprint": self.footprints[-1][k],
                     "footprint_per_task": [f[k] for f in self.footprints[1:]],
                 }
@@ -192,6 +196,8 @@ class _Session:
             "train_cpu_seconds": sum(c.train_cpu_seconds for c in counters),
             "evaluation_seconds": sum(c.evaluation_seconds for c in counters),
             "replayed_samples": sum(c.replayed_samples for c in counters),
+            "gradient_samples": sum(gradient_samples),
+            "protocol": accounting.protocol(self.run, device=self._device_name(), versions=_versions()),
             "replicas": replicas,
         }
 
@@ -251,6 +257,18 @@ class _Session:
         self.test, self.validation, self.footprints = state["test"], state["validation"], state["footprints"]
         self.report(Resumed(from_seq=state["seq"], task=state["tasks"]))
         return state["tasks"]
+
+
+def _wake(device: torch.device) -> None:
+    """One step of a single number: what torch loads with a process's first step must not count as training time."""
+    weight = torch.nn.Parameter(torch.zeros(1, 1, 1, device=device))
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+    torch.bmm(weight, weight).sum().backward()
+    optimizer.step()
+
+
+def _versions() -> dict[str, str]:
+    return {"clcore": clcore.__version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 class _Announcer:

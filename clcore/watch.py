@@ -44,8 +44,8 @@ class Watch:
         self._loss_sum = torch.zeros(len(learner.seeds), dtype=torch.float64)
         self._steps_sum = torch.zeros(len(learner.seeds), dtype=torch.float64)
         self._reported = time.perf_counter()
-        self._samples_settled = 0
-        self._replayed = torch.zeros((), device=learner.device)
+        self._settled = torch.zeros(len(learner.seeds), dtype=torch.float64)  # of batches.seen
+        self._replayed = torch.zeros(len(learner.seeds), device=learner.device)
 
     def through(self, step: int) -> Tensor:
         """Replicas (indices) that take no further step from `step` on."""
@@ -59,8 +59,7 @@ class Watch:
         self._trace.append({name: t.detach() for name, t in terms.items() if isinstance(t, Tensor)})
         for part in batch.replay:
             # A replica that is through draws replay like the others, but takes no step.
-            trained = part.count if self._equal_length else part.count * (batch.count > 0)
-            self._replayed += trained.sum()
+            self._replayed += part.count if self._equal_length else part.count * (batch.count > 0)
 
     def due(self, step: int) -> bool:
         done = step + 1
@@ -88,6 +87,8 @@ class Watch:
             for k in (~sound & self.learner.alive & (self.batches.steps > 0)).nonzero().flatten().tolist():
                 self._report_divergence(k, step + 1, losses, -1, terms, lr)
                 lost.append(k)
+        if lost:
+            self.settle()  # up to here they count
         for k in lost:
             self.batches.leave_out(k)
         self._add(losses, counted)
@@ -110,11 +111,12 @@ class Watch:
 
     def settle(self) -> None:
         """Adds what has been trained so far to the group's counters; also when training is broken off."""
-        counters = self.learner.counters
-        counters.train_samples += self.batches.samples - self._samples_settled
-        self._samples_settled = self.batches.samples
-        counters.replayed_samples += int(self._replayed)
+        trained = self.batches.seen - self._settled
+        replayed = self._replayed.cpu() * self.batches.counts_in
+        self._settled += trained
         self._replayed.zero_()
+        self.learner.counters.add(trained, replayed)
+        self.learner.settle_charges()
 
     def _evaluate(self, done: int, position: float) -> None:
         learner = self.learner

@@ -124,5 +124,5 @@ def assert_resumes(run: RunSpec, checkpoint: Path, task: int = 3) -> None:
     resumed = result_of(run, checkpoint=checkpoint)
     for key in ("accuracy_matrix", "validation_matrix", "footprint"):
         assert [r[key] for r in resumed["replicas"]] == [r[key] for r in whole["replicas"]]
-    for key in ("train_samples", "replayed_samples"):
+    for key in ("train_samples", "replayed_samples", "gradient_samples"):
         assert resumed[key] == whole[key]

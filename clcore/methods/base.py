@@ -81,7 +81,9 @@ Plan = Generator[Phase, PhaseResult, None]
 class Context:
     """What a method may know about its run. Tensors `(K,)` follow the order of the group's replicas.
 
-    A method that computes for longer than a step calls `pulse` now and then: there a person may pause or cancel.
+    A method that computes for longer than a step calls `pulse` now and then: there a person may pause or cancel. What it
+    puts through a backward pass outside the loop's own (importance passes, gradients of a memory, virtual steps) it reports
+    to `charge`: examples × backward passes, a number or one per replica (K,). Replicas that take no part are left out.
     """
 
     classifier: Classifier
@@ -95,6 +97,7 @@ class Context:
     epochs: int
     device: torch.device
     pulse: Callable[[], None] = lambda: None
+    charge: Callable[[Tensor | int], None] = lambda samples: None
 
     @property
     def replicas(self) -> int:

@@ -15,25 +15,22 @@ from torch import Tensor
 
 from clcore.batch import Batch
 from clcore.benchmarks.base import Task
-from clcore.errors import RequestError
 from clcore.methods.base import Context, Method, Plan, Terms
+from clcore.spec import check_seams
 
 _EXCLUSIVE = ("adapt", "phases", "task_loss", "predict")
 
 
 def seam_owners(methods: Sequence[type[Method]], names: Sequence[str]) -> dict[str, int]:
     """Which part owns each ★ seam (its index). Raises RequestError when two parts claim one."""
-    owners: dict[str, int] = {}
-    for seam in _EXCLUSIVE:
-        claims = [i for i, m in enumerate(methods) if getattr(m, seam) is not getattr(Method, seam)]
-        if len(claims) > 1:
-            both = " and ".join(names[i] for i in claims)
-            raise RequestError(
-                f"{'+'.join(names)} cannot be combined: {both} both decide `{seam}`. Leave one of them out."
-            )
-        if claims:
-            owners[seam] = claims[0]
-    return owners
+    owned = [owned_seams(method) for method in methods]
+    check_seams(names, owned)
+    return {seam: i for i, seams in enumerate(owned) for seam in seams}
+
+
+def owned_seams(method: type[Method]) -> tuple[str, ...]:
+    """The ★ seams that a method overrides."""
+    return tuple(seam for seam in _EXCLUSIVE if getattr(method, seam) is not getattr(Method, seam))
 
 
 class Composition(Method):

@@ -12,6 +12,7 @@ from clcore.errors import RequestError
 from clcore.knobs import Knob
 from clcore.spec import ExperimentSpec, Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
 from clcore.ui.links import CHOICES, MEMORIES, RANGES, defaults, params_of, strength_grid, values_of
+from clcore.ui.method_choice import check_number, compositions, method_choice
 from clcore.ui.presets import presets
 from clcore.ui.text import _
 from clcore.ui.url import adopt, publish
@@ -70,12 +71,8 @@ def experiment_form() -> tuple[RunSpec, ...]:
                "class: not told, must choose among all classes. Several are trained side by side, never mixed."),
     )  # fmt: skip
     default = defaults(question, benchmark, scenarios)
-    titles = {m.name: m.title for m in catalogue().methods}
-    methods = st.pills(
-        _("Methods"), list(titles), selection_mode="multi", key="method",
-        default=default["method"], format_func=titles.get,
-    )  # fmt: skip
-    chosen = [catalogue().method(name) for name in methods]
+    names = compositions(method_choice(default["method"], scenarios), default, scenarios)
+    chosen = [catalogue().method(part) for part in dict.fromkeys(part for name in names for part in name.split("+"))]
     memories = _memory_control(default, chosen)
     sweeps = {card.name: _strength_control(card, default) for card in chosen if card.strength}
     if not sweeps:
@@ -95,7 +92,7 @@ def experiment_form() -> tuple[RunSpec, ...]:
     with st.expander(_("Benchmark and method settings"), icon=":material/build:", key="more-settings"):
         options = _knob_controls(card.title, "option", card.knobs, default)
         settings = {m.name: _knob_controls(m.title, m.name, m.knobs, default) for m in chosen}
-    return _runs(benchmark, options, scenarios, chosen, settings, sweeps, memories, seeds, training)
+    return _runs(benchmark, options, scenarios, names, settings, sweeps, memories, seeds, training)
 
 
 def _memory_control(default: dict[str, Any], chosen: Sequence[MethodCard]) -> list[int | str]:
@@ -226,22 +223,11 @@ def _knob_control(key: str, knob: Knob, default: dict[str, Any]) -> Any:
 # ---- what the controls ask for --------------------------------------------------------------------------------------
 
 
-def _runs(benchmark, options, scenarios, chosen, settings, sweeps, memories, seeds, training) -> tuple[RunSpec, ...]:
+def _runs(benchmark, options, scenarios, names, settings, sweeps, memories, seeds, training) -> tuple[RunSpec, ...]:
     if not scenarios:
         raise RequestError(_("Choose at least one scenario."))
-    if not chosen:
-        raise RequestError(_("Choose at least one method."))
-    methods = []
-    for card in chosen:
-        qualified = {f"{card.name}.{k}": v for k, v in settings[card.name].items()}
-        strength, swept = sweeps.get(card.name, (None, None))
-        if swept == []:
-            raise RequestError(
-                _("Choose strengths of {method} to sweep, or switch its sweep off.").format(method=card.title)
-            )
-        if card.strength and swept is None:
-            qualified[f"{card.name}.{card.strength.name}"] = strength
-        methods.append(make(MethodChoice, name=card.name, settings=qualified, strengths=tuple(swept or ())))
+    check_number(names)
+    methods = [_method(name, settings, sweeps) for name in names]
     grid = make(Grid, seeds=tuple(range(seeds)), memories=tuple(_whole_numbers(memories, _("memory budget"))))
     training = training | {
         "network": make(NetworkChoice, hidden=_layers(training["hidden"])),
@@ -261,6 +247,27 @@ def _runs(benchmark, options, scenarios, chosen, settings, sweeps, memories, see
         )
         runs += experiment.runs()
     return tuple(runs)
+
+
+def _method(name: str, settings, sweeps) -> MethodChoice:
+    """A method or a composition: a sweep belongs to its first part with a strength, the other parts keep theirs."""
+    choice = make(MethodChoice, name=name)
+    qualified: dict[str, Any] = {}
+    strengths: tuple[float, ...] = ()
+    for card in choice.cards:
+        qualified |= {f"{card.name}.{k}": v for k, v in settings[card.name].items()}
+        if not card.strength:
+            continue
+        strength, swept = sweeps[card.name]
+        if swept == []:
+            raise RequestError(
+                _("Choose strengths of {method} to sweep, or switch its sweep off.").format(method=card.title)
+            )
+        if swept is not None and card is choice.swept_part:
+            strengths = tuple(swept)
+        else:
+            qualified[f"{card.name}.{card.strength.name}"] = strength
+    return make(MethodChoice, name=name, settings=qualified, strengths=strengths)
 
 
 def _range(key: str) -> dict[str, float]:

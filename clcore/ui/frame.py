@@ -16,9 +16,13 @@ from clcore.ui.text import _
 
 
 def page_style() -> str:
-    """Less empty margin beside the pages on a wide screen."""
+    """Less empty margin beside the pages on a wide screen; small pills where there are many of them."""
     wide = ".st-key-page { margin-inline: -2.5rem; width: calc(100% + 5rem); max-width: none; }"
-    return f"<style>@media (min-width: 1100px) {{ {wide} }}</style>"
+    pills = (
+        ".st-key-methods button:has(p) { min-height: 1.75rem; padding: 0 0.6rem; } "
+        ".st-key-methods :is(button, label) p { font-size: 0.8rem; } .st-key-methods label p { opacity: 0.75; }"
+    )
+    return f"<style>@media (min-width: 1100px) {{ {wide} }} {pills}</style>"
 
 
 @contextmanager

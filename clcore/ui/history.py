@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from clcore.accounting import (
+    Entry,
+    FineTuning,
+    Measured,
+    differences,
+    rank_marks,
+    readable_bytes,
+    readable_count,
+    selection,
+)
 from clcore.catalogue import catalogue
 from clcore.errors import RequestError
 from clcore.frames import Spread, replica_table, result_spreads
+from clcore.spec import RunSpec
 from clcore.store import LIVE, STATES, RunRow, Store
 from clcore.ui.links import link_of
 from clcore.ui.running import method_title
@@ -58,15 +69,20 @@ def history_table(store: Store, chosen: dict[str, Any]) -> list[RunRow]:
         _nothing(filtered=bool(chosen))
         return []
     rows = store.runs(**chosen, limit=PAGE_SIZE)
+    fine_tuning = store.runs(methods={"finetune"}, states={"finished"}, limit=PAGE_SIZE)
     event = st.dataframe(
-        history_frame(rows), hide_index=True, key="history", on_select="rerun", selection_mode="multi-row",
+        history_frame(rows, fine_tuning), hide_index=True, key="history", on_select="rerun", selection_mode="multi-row",
         height=min(38 + 35 * len(rows), 560), column_config=_columns(), alt=_("All runs, newest first"),
     )  # fmt: skip
     shown = n_("{n} run", "{n} runs", total)
     if total > len(rows):
         shown += " · " + _("the newest {n} are shown; filter to see others").format(n=len(rows))
     st.caption(shown + " · " + _("± is the 95 % t-interval over seeds; two seeds give their range"))
-    return [rows[i] for i in event.selection.rows if i < len(rows)]
+    selected = [rows[i] for i in event.selection.rows if i < len(rows)]
+    if said := comparison(selected):
+        icon, text = said
+        st.markdown(f"{icon} {text}")
+    return selected
 
 
 def _nothing(filtered: bool) -> None:
@@ -82,15 +98,55 @@ def _nothing(filtered: bool) -> None:
         st.space("small")
 
 
-def history_frame(rows: Sequence[RunRow]) -> pd.DataFrame:
-    """One row a run, ready to read: words for states, mean ± interval for results."""
-    return pd.DataFrame([_history_row(row) for row in rows])
+def history_frame(rows: Sequence[RunRow], fine_tuning: Sequence[RunRow] = ()) -> pd.DataFrame:
+    """One row a run, ready to read: words for states, mean ± interval for results, what it cost and under which protocol.
+
+    `fine_tuning`: runs, also others than those shown, that may be the measure of a run's training time.
+    """
+    plain = FineTuning(_measured(row) for row in fine_tuning)
+    marks = iter(rank_marks([_entry(row) for row in rows if row.result]))
+    return pd.DataFrame([_history_row(row, next(marks) if row.result else "", plain) for row in rows])
 
 
-def _history_row(row: RunRow) -> dict[str, Any]:
+def _entry(row: RunRow) -> Entry:
+    settings: dict[tuple, dict[str, int]] = {}
+    for replica in (row.result or {}).get("replicas", []):
+        settings.setdefault((replica["strength"], replica["memory"]), replica["footprint"])
+    return Entry(row.spec, tuple(settings.values()))
+
+
+def _measured(row: RunRow) -> Measured:
+    return Measured(row.spec, row.result, row.experiment)
+
+
+def comparison(rows: Sequence[RunRow]) -> tuple[str, str] | None:
+    """(icon, sentence) on whether the runs may be ranked together; None for fewer than two with results."""
+    entries = [_entry(row) for row in rows if row.result]
+    if len(entries) < 2:
+        return None
+    if named := differences(entries):
+        words = ", ".join(_difference(name) for name in named)
+        return ":orange[:material/warning:]", _("Not to be ranked together. They differ in: {what}.").format(what=words)
+    return ":green[:material/check:]", _(
+        "These runs may be ranked together: the same conditions, seeds and protocol, memory bytes within 5 %."
+    )
+
+
+def _difference(name: str) -> str:
+    return {
+        "benchmark": _("benchmark"), "options": _("benchmark options"), "scenario": _("scenario"),
+        "network": _("network"), "optimizer": _("optimizer"), "epochs": _("epochs"), "batch size": _("batch size"),
+        "active classes": _("active classes"), "optimizer state": _("optimizer state"), "seeds": _("seeds"),
+        "memory bytes": _("memory bytes"), "selection of strengths": _("how strengths were chosen"),
+    }[name]  # fmt: skip
+
+
+def _history_row(row: RunRow, mark: str, plain: FineTuning) -> dict[str, Any]:
     spreads = list(result_spreads(row.result).values())
     spec = row.spec
     over = row.finished or row.heartbeat
+    replicas = (row.result or {}).get("replicas", [])
+    relative = plain.relative_cost(_measured(row))
     return {
         "state": plain_mark(row.state),
         "method": method_title(spec.method.name),
@@ -98,12 +154,41 @@ def _history_row(row: RunRow) -> dict[str, Any]:
         "scenario": row.scenario,
         "settings": _settings(row),
         "seeds": len(spec.grid.seeds),
+        "rank": mark,
         "acc": _words([s["acc"] for s in spreads]),
         "forgetting": _words([s["forgetting"] for s in spreads]),
+        "bytes": _range([r["footprint"] for r in replicas], lambda f: sum(f.values()), readable_bytes),
+        "samples": _range([r for r in replicas if "gradient_samples" in r], _gradient_samples, readable_count),
+        "cost": "" if relative is None else f"{relative.wall:.1f} ×",
+        "selection": _selection(spec),
         "time": duration((over - row.started).total_seconds()) if row.started and over else "",
         "when": row.created,
         "id": row.id,
     }
+
+
+def _gradient_samples(replica: dict[str, Any]) -> int:
+    return replica["gradient_samples"]
+
+
+def _range(things: Sequence[Any], number: Callable[[Any], float], words: Callable[[float], str]) -> str:
+    """One number, or the lowest and the highest where the networks of a run differ."""
+    numbers = [number(thing) for thing in things]
+    if not any(numbers):
+        return ""
+    low, high = words(min(numbers)), words(max(numbers))
+    if low == high:
+        return high
+    same_unit = low.split()[1:] == high.split()[1:]
+    return f"{low.split()[0] if same_unit else low} … {high}"
+
+
+def _selection(spec: RunSpec) -> str:
+    chosen = selection(spec)
+    return {
+        "none": "–", "recommended": _("by validation"), "given": _("given"), "default": _("default"),
+        "swept": _("swept, {n} values").format(n=chosen.configurations),
+    }[chosen.kind]  # fmt: skip
 
 
 def _settings(row: RunRow) -> str:
@@ -138,17 +223,41 @@ def _columns() -> dict[str, Any]:
     c = st.column_config
     return {
         "state": c.TextColumn(_("State"), width=95),
-        "method": c.TextColumn(_("Method"), width=130),
+        "method": c.TextColumn(_("Method"), width=160),
         "benchmark": c.TextColumn(_("Benchmark"), width=130),
         "scenario": c.TextColumn(_("Scenario"), width=75),
         "settings": c.TextColumn(_("Settings"), width=150),
         "seeds": c.NumberColumn(_("Seeds"), width=55),
+        "rank": c.TextColumn(
+            _("Rank"), width=50,
+            help=_("Only runs with the same letter may be ranked: the same benchmark, options, scenario, network, optimizer, "
+                   "epochs, batch size and seeds, memory bytes within 5 %, strengths chosen in the same way."),
+        ),
         "acc": c.TextColumn(_("Average accuracy, %"), help=_("ACC: mean over all tasks at the end"), width=135),
         "forgetting": c.TextColumn(_("Forgetting, points"), width=130),
+        "bytes": c.TextColumn(
+            _("Memory"), width=110,
+            help=_("Bytes that one network needs at the end: its parameters and all that its method keeps."),
+        ),
+        "samples": c.TextColumn(
+            _("Gradient samples"), width=120,
+            help=_("Examples of one network that went through a backward pass: new ones, replayed ones, and those of the "
+                   "method's own passes."),
+        ),
+        "cost": c.TextColumn(
+            _("Fine-tuning ×"), width=90,
+            help=_("Training time against fine-tuning's, where as many networks ran under the same conditions on the same "
+                   "device."),
+        ),
+        "selection": c.TextColumn(
+            _("Strength"), width=110,
+            help=_("How the strength was chosen: by validation (recommended for this benchmark and scenario), given, the "
+                   "method's default, or swept: then whoever picks the best has seen the results."),
+        ),
         "time": c.TextColumn(_("Time"), width=60),
         "when": c.DatetimeColumn(_("Started"), format="distance", width=110),
         "id": c.TextColumn(_("Id"), width=110),
-    }
+    }  # fmt: skip
 
 
 # ---- actions --------------------------------------------------------------------------------------------------------

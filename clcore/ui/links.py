@@ -15,7 +15,7 @@ import streamlit as st
 from clcore.catalogue import MethodCard, catalogue
 from clcore.errors import LabError, RequestError
 from clcore.knobs import Knob
-from clcore.spec import RunSpec
+from clcore.spec import MethodChoice, RunSpec
 from clcore.ui.presets import presets
 from clcore.ui.text import _
 from clcore.ui.url import Query, read, written
@@ -47,6 +47,8 @@ def defaults(question: str, benchmark: str | None = None, scenarios: Sequence[st
     scenario = (list(scenarios) or chosen.get("scenario") or values["scenario"])[0]
     for method in catalogue().methods:
         values |= {f"{method.name}.{knob.name}": knob.default for knob in method.knobs}
+        if method.family == "rehearsal":
+            values |= {f"{method.name}.with": None, f"{method.name}.beside": True}
         if method.strength:
             found = method.recommended_strength(name, scenario)
             values[f"{method.name}.strength"] = found.strength if found else float(method.strength.default)
@@ -82,6 +84,8 @@ def values_of(query: Query) -> dict[str, Any]:
                 problems.append(str(error).rstrip("."))
         elif key == "method":
             values[key] = take(key, default, [m.name for m in catalogue().methods])
+        elif key.endswith(".with"):
+            values[key] = take(key, default, [None, *regularizers(catalogue().method(key.split(".")[0]))])
         else:
             values[key] = take(key, default, CHOICES.get(key))
         if key in RANGES and not RANGES[key][0] <= values[key] <= RANGES[key][1]:
@@ -110,8 +114,13 @@ def params_of(state: Mapping[str, Any]) -> dict[str, Any]:
         "benchmark": defaults(question)["benchmark"],
         "scenario": defaults(question, benchmark)["scenario"],
     }
-    parts = {"option", *state["method"]}
-    relevant = (key for key in base if "." not in key or key.split(".", 1)[0] in parts)
+    added = {name: state[key] for name in state["method"] if state.get(key := f"{name}.with")}
+    parts = {"option", *state["method"], *added.values()}
+    relevant = (
+        key for key in base
+        if "." not in key or key.split(".", 1)[0] in parts
+        and (not key.endswith(".beside") or key.split(".", 1)[0] in added)
+    )  # fmt: skip
     params = {"question": question if question != first else None}
     for key in relevant:
         value = state.get(key, base[key])
@@ -129,7 +138,7 @@ def link_of(runs: Sequence[RunSpec]) -> dict[str, list[str]]:
         "question": next(iter(presets())),
         "benchmark": first.benchmark,
         "scenario": list(dict.fromkeys(run.scenario for run in runs)),
-        "method": list(dict.fromkeys(part for run in runs for part in run.method.parts)),
+        "method": list(dict.fromkeys(name for run in runs for name in _chosen(run.method))),
         "memory": list(first.grid.memories),
         "seeds": len(first.grid.seeds),
         "epochs": first.epochs, "batch": first.batch_size, "optimizer": first.optimizer.name, "lr": first.optimizer.lr,
@@ -138,7 +147,10 @@ def link_of(runs: Sequence[RunSpec]) -> dict[str, list[str]]:
         "active": first.active_classes, "optimizer-state": first.optimizer_state,
     }  # fmt: skip
     state |= {f"option.{k}": v for k, v in first.options.items()}
+    plain = {run.method.name for run in runs}
     for run in runs:
+        if pair := regularized(run.method):
+            state |= {f"{pair[0]}.with": pair[1], f"{pair[0]}.beside": pair[0] in plain}
         state |= run.method.settings
         if run.method.strengths:
             name = run.method.swept_part.name
@@ -154,6 +166,26 @@ def strength_grid(card: MethodCard, *more: float) -> list[float]:
     decades = {m * 10.0**e for e in range(low - 1, high + 2) for m in (1.0, 3.0)}
     rounded = {float(f"{s:.6g}") for s in decades | marked} | {float(s) for s in more}
     return sorted(s for s in rounded | {0.0} if card.strength.maximum is None or s <= card.strength.maximum)
+
+
+def regularizers(card: MethodCard) -> list[str]:
+    """The regularizers that can be added to a rehearsal method: those that leave its seams alone."""
+    others = [other for other in catalogue().methods if other.family == "regularization"]
+    return [other.name for other in others if card.family == "rehearsal" and not set(other.owns) & set(card.owns)]
+
+
+def regularized(method: MethodChoice) -> tuple[str, str] | None:
+    """(rehearsal method, regularizer) where a composition is such a pair, as the form makes them; else None."""
+    if len(method.parts) != 2:
+        return None
+    name, added = method.parts
+    return (name, added) if added in regularizers(catalogue().method(name)) else None
+
+
+def _chosen(method: MethodChoice) -> Sequence[str]:
+    """What to press for a method: the rehearsal method of a pair, else every part."""
+    pair = regularized(method)
+    return method.parts if pair is None else pair[:1]
 
 
 def joined(widths: Sequence[int]) -> str:

@@ -58,7 +58,11 @@ CHANGES = {
     "question": "What changes when nobody tells it the task?",
     "benchmark": "Permuted digits",
     "scenario": ["Class"],
-    "method": ["L2 anchor", "Joint training"],
+    "method-reference": ["Joint training"],
+    "method-regularization": ["L2 anchor"],
+    "method-baseline": ["Fine-tuning"],
+    "er-with": "+ L2 anchor",
+    "er-beside": True,
     "memory": ["20"],
     "ewc-strength": 2,
     "l2-sweep": True,
@@ -140,7 +144,7 @@ def test_a_link_reproduces_every_control(server, new_page):
     lab.until(lambda: lab.query.get("optimizer") == ["adam"])  # the last one
     wanted = {key: value for key, value in lab.controls().items() if key != "no-strength"}
     assert set(CHANGES) <= set(wanted) and len(lab.query) > 20
-    untouched = set(wanted) - set(CHANGES) - {"l2-strength", "ewc-sweep"}
+    untouched = set(wanted) - set(CHANGES) - {"l2-strength", "ewc-sweep", "method-rehearsal"}
     assert not untouched, f"these controls are not covered: {untouched}"
 
     other = new_page(server, "/?" + lab.page.url.split("?", 1)[1])

@@ -46,6 +46,13 @@ def test_run_writes_the_contracts_json(tmp_path, capsys):
     assert {"parameters", "memory_samples"} == set(replica["footprint"])
     for metric in ("acc", "bwt", "fwt", "forgetting", "learning_accuracy"):
         assert metric in replica
+    assert replica["bytes"] == sum(replica["footprint"].values()) and replica["gradient_samples"] > 0
+    assert er["gradient_samples"] == er["train_samples"] + er["replayed_samples"]
+    assert er["relative_to_fine_tuning"] is None  # nothing to compare with
+    assert er["comparability"] != ewc["comparability"]  # nothing was chosen there, and swept here
+    assert ewc["protocol"]["selection"] | {"provenance": ""} == {
+        "kind": "swept", "strengths": {"ewc": [0.0, 30.0]}, "configurations": 2, "provenance": "",
+    }  # fmt: skip
     shown = capsys.readouterr().out
     assert "±" in shown and "class scenario" in shown
 
@@ -65,6 +72,33 @@ def test_runs_are_recorded_shown_exported_and_deleted(capsys):
     assert main(["cancel", row["id"]]) == 2 and "nothing to cancel" in capsys.readouterr().err
     assert main(["delete", row["id"]]) == 0
     assert main(["show", row["id"]]) == 2
+
+
+def test_the_tables_say_what_may_be_ranked_and_what_it_cost(tmp_path, capsys):
+    target = tmp_path / "out.json"
+    assert run("--method", "er", "--method", "finetune", "--method", "ewc", "--memory", "20", "--json", str(target)) == 0
+    printed = capsys.readouterr().out
+    scores, costs = printed.split("\n\n")
+    assert [line.split()[:2] for line in scores.splitlines()[:4]] == [
+        ["rank", "method"], ["A", "er"], ["B", "finetune"], ["C", "ewc"],
+    ]  # fmt: skip
+    assert "Rank only rows with the same letter: these differ in memory bytes and selection of strengths." in costs
+    plain = costs.splitlines()[2].split()
+    assert plain[1] == "finetune" and plain.count("1.00") == 2 and "kB" in plain
+    er, finetune, _ = json.loads(target.read_text())["runs"]
+    assert finetune["relative_to_fine_tuning"] == {"wall": 1.0, "cpu": 1.0}
+    ratio = er["train_seconds"] / finetune["train_seconds"]
+    assert er["relative_to_fine_tuning"]["wall"] == pytest.approx(ratio) and er["comparability"] == finetune["comparability"]
+    main(["runs", "--json"])
+    ids = {row["method"]: row["id"] for row in json.loads(capsys.readouterr().out)}
+    assert main(["export", ids["er"]]) == 0  # another command finds the same measure
+    assert json.loads(capsys.readouterr().out)["runs"][0]["relative_to_fine_tuning"] == er["relative_to_fine_tuning"]
+    assert main(["show", ids["er"]]) == 0 and "gradient samples" in capsys.readouterr().out
+
+
+def test_one_row_needs_no_warning(capsys):
+    assert run("--method", "finetune") == 0
+    assert "Rank only" not in capsys.readouterr().out
 
 
 def test_catalogues_are_listed(capsys):

@@ -6,9 +6,10 @@ import sys
 import pytest
 
 from clcore import events as ev
-from clcore.errors import LabError, StoreError
+from clcore.catalogue import catalogue
+from clcore.errors import LabError, RequestError, StoreError
 from clcore.ui import live_plot
-from clcore.ui.links import link_of, params_of, values_of
+from clcore.ui.links import link_of, params_of, regularizers, values_of
 from tests.pages.conftest import ROOT
 from tests.pages.recorded import experiment, play, recording
 
@@ -241,3 +242,103 @@ def test_the_chart_library_is_the_installed_one(tmp_path, monkeypatch):
     monkeypatch.setattr(live_plot, "STATIC", tmp_path / "static")
     target = live_plot.publish_plotly()
     assert target.stat().st_size > 1_000_000 and target == live_plot.publish_plotly()
+
+
+# ---- the choice among many methods ----------------------------------------------------------------------------------
+
+
+def pills(at, family: str):
+    return next(group for group in at.get("button_group") if group.key == f"method-{family}")
+
+
+def test_methods_stand_in_rows_by_family_and_keep_the_order_of_choice(app, store):
+    at = app(method=["er", "finetune"])
+    rows = [g.key for g in at.get("button_group") if str(g.key).startswith("method-")]
+    assert rows[:2] == ["method-baseline", "method-reference"] and rows[-1] == "method-rehearsal"
+    assert list(pills(at, "rehearsal").value) == ["er"] and list(pills(at, "regularization").value) == []
+    pills(at, "regularization").set_value(["ewc"]).run()
+    assert at.query_params["method"] == ["er", "finetune", "ewc"]
+    pills(at, "rehearsal").set_value([]).run()
+    assert at.query_params["method"] == ["finetune", "ewc"]
+    at.button(key="run").click().run()
+    assert [row.method for row in store.runs()][::-1] == ["finetune", "ewc"]
+
+
+def test_a_preset_reaches_the_rows(app):
+    at = app(method=["joint"])
+    at.selectbox(key="question").set_value("strength").run()
+    assert list(pills(at, "regularization").value) == ["ewc"] and list(pills(at, "reference").value) == []
+
+
+def test_a_method_that_does_not_fit_the_scenario_is_marked_with_the_reason(app):
+    at = app(benchmark="split-digits", scenario=["task", "class"])
+    assert "One network per task: not in the class scenario." in words(at)
+    assert any("block" in option for option in pills(at, "reference").options)
+    assert "not in the" not in words(app(benchmark="split-digits", scenario=["task"]))
+
+
+def test_more_than_six_methods_are_one_sentence_and_run_is_off(app, thirty_methods):
+    seven = ["finetune", "joint", "ewc", "l2", "er", "copy-1", "copy-2"]
+    at = app(method=seven)
+    assert "7 methods are chosen, and at most 6" in words(at) and "take 1 out" in words(at)
+    assert at.button(key="run").disabled and at.query_params["method"] == seven
+    pills(at, "reference").set_value([]).run()
+    assert not at.button(key="run").disabled and charts(at) == 6
+
+
+def test_thirty_methods_are_all_there(app, thirty_methods):
+    at = app()
+    shown = [option for g in at.get("button_group") if str(g.key).startswith("method-") for option in g.options]
+    assert len(shown) == 30 and [g.key for g in at.get("button_group")][-1] == "method-isolation"
+
+
+# ---- a rehearsal method with a regularizer --------------------------------------------------------------------------
+
+
+def test_a_regularizer_is_added_beside_the_plain_method(app, store):
+    at = app(method=["er"])
+    assert not [s for s in at.select_slider if s.key == "ewc.strength"]
+    at.selectbox(key="er.with").set_value("ewc").run()
+    at.select_slider(key="ewc.strength").set_value(10.0).run()
+    assert (at.query_params["er.with"], at.query_params["ewc.strength"]) == ("ewc", "10")
+    assert "**Experience replay + EWC**" in words(at) and "2 of at most 6" in words(at)
+    assert "er.beside" not in at.query_params
+    at.button(key="run").click().run()
+    specs = {row.method: row.spec for row in store.runs()}
+    assert set(specs) == {"er", "er+ewc"} and specs["er"].method.settings == {}
+    assert specs["er+ewc"].method.settings == {"ewc.strength": 10.0}
+
+
+def test_the_combination_alone_and_swept_comes_from_a_link(app, store):
+    at = app(
+        method=["er"], **{"er.with": "ewc", "er.beside": "false", "ewc.sweep": "true", "ewc.strengths": ["1", "9"]}
+    )
+    assert not at.warning
+    at.button(key="run").click().run()
+    (row,) = store.runs()
+    assert row.method == "er+ewc" and row.spec.method.strengths == (1.0, 9.0)
+    assert values_of(link_of([row.spec])).items() >= {"er.with": "ewc", "er.beside": False, "method": ["er"]}.items()
+
+
+def test_a_pair_goes_through_a_link_and_back():
+    for names in (("er+l2",), ("er", "er+l2"), ("ewc", "er+ewc")):
+        runs = experiment(*names)
+        link = link_of(runs)
+        assert {k for k, v in params_of(values_of(link)).items() if v is not None} == set(link)
+        assert link["er.with"] == [names[-1].split("+")[1]] and ("er.beside" in link) == ("er" not in names)
+
+
+def test_what_cannot_be_added_is_not_offered_and_refused(monkeypatch):
+    real = catalogue()
+    owners = {"er": ("task_loss",), "l2": ("task_loss",)}
+    cards = tuple(c.model_copy(update={"owns": owners.get(c.name, ())}) for c in real.methods)
+    for module in ("clcore.spec", "clcore.ui.links"):
+        monkeypatch.setattr(f"{module}.catalogue", lambda: real.model_copy(update={"methods": cards}))
+    assert regularizers(cards[-1]) == ["ewc"] and cards[-1].name == "er"
+    with pytest.raises(RequestError, match=r"er\+l2 cannot be combined: er and l2 both decide `task_loss`"):
+        experiment("er+l2")
+
+
+def test_an_unknown_regularizer_in_a_link_is_said(app):
+    at = app(method=["er"], **{"er.with": "joint"})
+    assert "`er.with`" in words(at) and at.selectbox(key="er.with").value is None

@@ -3,7 +3,8 @@
 import pytest
 
 from clcore.errors import RequestError
-from clcore.ui.history import export, history_frame
+from clcore.spec import RunSpec, make
+from clcore.ui.history import comparison, export, history_frame
 from tests.pages.recorded import experiment, play
 
 PAGE = "pages/results/runs.py"
@@ -60,3 +61,64 @@ def test_live_runs_are_not_deleted(store):
     ids = store.add(experiment())
     with pytest.raises(RequestError):
         store.delete(ids)
+
+
+# ---- cost, protocol, comparability ----------------------------------------------------------------------------------
+
+
+def rows_of(store, *specs) -> dict:
+    name = store.run(play(store, specs[0])).experiment
+    for spec in specs[1:]:
+        play(store, spec, experiment=name)
+    return {row.method: row for row in store.runs()}
+
+
+def line(frame, method: str):
+    return frame[frame["method"] == method].iloc[0]
+
+
+def test_history_shows_what_a_run_cost_and_how_its_strength_was_chosen(app, store):
+    rows_of(store, *experiment("finetune", "ewc", "er"))
+    frame = app(PAGE).dataframe[0].value
+    er, ewc = line(frame, "Experience replay"), line(frame, "EWC")
+    assert (er["bytes"], er["samples"], er["cost"], er["selection"]) == ("84.4 kB", "24.0 k", "1.5 ×", "–")
+    assert (ewc["bytes"], ewc["cost"], ewc["selection"]) == ("70.0 kB", "1.0 ×", "by validation")
+
+
+def test_networks_of_several_budgets_show_their_range(store):
+    rows = rows_of(store, *experiment("er", memories=(10, 200)))
+    frame = history_frame(list(rows.values()))
+    assert (frame["bytes"][0], frame["samples"][0]) == ("70.7 … 84.4 kB", "12.6 … 24.0 k")
+
+
+def test_without_fine_tuning_under_the_same_conditions_there_is_no_relative_time(store):
+    rows = rows_of(store, *experiment("er", seeds=2), *experiment("finetune", seeds=3))
+    assert line(history_frame(list(rows.values()), [rows["finetune"]]), "Experience replay")["cost"] == ""
+
+
+def test_only_runs_that_may_be_ranked_share_a_letter(store):
+    plain, again, other, ewc = (
+        *experiment("finetune"), *experiment("l2", strengths=()), *experiment("finetune", seeds=5), *experiment("ewc"),
+    )  # fmt: skip
+    ids = [play(store, spec) for spec in (plain, plain, other, ewc, again)]
+    queued = store.add([plain])
+    frame = history_frame([store.run(i) for i in (*ids, *queued)])
+    assert list(frame["rank"]) == ["A", "A", "B", "C", "D", ""]
+
+
+def test_a_selection_says_whether_it_may_be_ranked(store):
+    finetune, er = (store.run(play(store, spec)) for spec in experiment("finetune", "er"))
+    assert comparison([finetune]) is None and comparison([]) is None
+    assert "memory bytes" in comparison([finetune, er])[1] and "Not to be ranked" in comparison([finetune, er])[1]
+    assert "may be ranked together" in comparison([finetune, store.run(play(store, finetune.spec))])[1]
+    longer = make(RunSpec, **{**{k: getattr(er.spec, k) for k in RunSpec.model_fields}, "epochs": 3})
+    assert "epochs" in comparison([er, store.run(play(store, longer))])[1]
+
+
+def test_results_of_an_older_program_are_shown_without_what_they_lack(store):
+    row = store.run(play(store, experiment("er")[0]))
+    del row.result["protocol"]
+    for replica in row.result["replicas"]:
+        del replica["gradient_samples"], replica["bytes"]
+    frame = history_frame([row], [row])
+    assert frame["samples"][0] == "" and frame["bytes"][0] == "84.4 kB"

@@ -1,0 +1,145 @@
+"""Which methods: a row of pills per family. The choice is one list of names, the link's `method`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import streamlit as st
+
+from clcore.catalogue import MethodCard, catalogue
+from clcore.errors import RequestError
+from clcore.ui.links import regularizers
+from clcore.ui.text import _, n_
+
+MOST = 6
+
+
+class Family(NamedTuple):
+    title: str
+    idea: str
+
+
+def families() -> dict[str, Family]:
+    """The families in the order in which a lesson would tell them."""
+    return {
+        "baseline": Family(_("Baseline"), _("No cure: what is lost when nothing is done.")),
+        "reference": Family(_("Reference"), _("Not bound by the rules: they show what could be reached.")),
+        "regularization": Family(
+            _("Regularization"), _("Hold the weights that old tasks depend on; no old example is kept.")
+        ),
+        "distillation": Family(
+            _("Distillation"), _("Hold the old network's answers, by asking it about the new examples.")
+        ),
+        "rehearsal": Family(_("Rehearsal"), _("Keep a few old examples, or make some up, and train on them again.")),
+        "isolation": Family(_("Isolation"), _("Give every task weights of its own.")),
+    }
+
+
+def method_choice(default: Sequence[str], scenarios: Sequence[str]) -> list[str]:
+    """Draws the rows; returns the chosen methods, in the order in which they were chosen."""
+    state = st.session_state
+    state.setdefault("method", list(default))
+    with st.container(key="methods", gap="xsmall"):
+        st.markdown(f":small[{_('Methods')}] :small[:gray[{_count()}]]")
+        for family, (title, idea) in families().items():
+            cards = [card for card in catalogue().methods if card.family == family]
+            if not cards:
+                continue
+            names, key = [card.name for card in cards], f"method-{family}"
+            present = [name for name in state["method"] if name in names]
+            if set(state.get(key, ())) != set(present) or key not in state:
+                state[key] = present
+            titles = {card.name: _marked(card, scenarios) for card in cards}
+            st.pills(title, names, selection_mode="multi", key=key, format_func=titles.get, help=idea,
+                     on_change=_choose, args=(key, names))  # fmt: skip
+            if told := _unfit(cards, scenarios):
+                st.caption(told)
+    return list(state["method"])
+
+
+def _choose(key: str, names: Sequence[str]) -> None:
+    """A pill was pressed: the others stay where they are, a new one goes to the end."""
+    state = st.session_state
+    now = state[key]
+    kept = [name for name in state["method"] if name not in names or name in now]
+    state["method"] = kept + [name for name in now if name not in kept]
+
+
+def _count() -> str:
+    """How many runs are asked for; a combination beside its plain method is one more."""
+    state = st.session_state
+    n = sum(2 if state.get(f"{name}.with") and state.get(f"{name}.beside", True) else 1 for name in state["method"])
+    return _("{n} of at most {most}").format(n=n, most=MOST)
+
+
+def missing_scenarios(card: MethodCard, scenarios: Iterable[str]) -> list[str]:
+    """The chosen scenarios in which a method does not work."""
+    return [scenario for scenario in scenarios if scenario not in card.scenarios]
+
+
+def _marked(card: MethodCard, scenarios: Sequence[str]) -> str:
+    return f":gray[:material/block: {card.title}]" if missing_scenarios(card, scenarios) else card.title
+
+
+def _unfit(cards: Sequence[MethodCard], scenarios: Sequence[str]) -> str:
+    """Why some are marked: one line for those that lack the same scenarios."""
+    reasons: dict[tuple[str, ...], list[str]] = {}
+    for card in cards:
+        if lacking := missing_scenarios(card, scenarios):
+            reasons.setdefault(tuple(lacking), []).append(card.title)
+    lines = []
+    for lacking, titles in reasons.items():
+        told = n_(
+            "{titles}: not in the {scenarios} scenario.", "{titles}: not in the {scenarios} scenarios.",
+            len(lacking), titles=", ".join(titles), scenarios=_(" and ").join(lacking),
+        )  # fmt: skip
+        lines.append(f":material/block: {told}")
+    return "  \n".join(lines)
+
+
+def compositions(chosen: Sequence[str], default: dict[str, Any], scenarios: Sequence[str]) -> list[str]:
+    """Draws what can be added to the chosen rehearsal methods; returns what to run, such as er and er+ewc."""
+    runs: list[str] = []
+    for card in (catalogue().method(name) for name in chosen):
+        added = _regularizer_control(card, default, scenarios) if regularizers(card) else None
+        beside = added is not None and st.toggle(
+            _("Also without it"), default[f"{card.name}.beside"], key=f"{card.name}.beside",
+            help=_("Trains plain {method} beside the combination, so that you see what the regularizer adds; "
+                   "otherwise the combination runs instead of it.").format(method=card.title),
+        )  # fmt: skip
+        runs += [card.name] if added is None or beside else []
+        runs += [f"{card.name}+{added}"] if added else []
+    return runs
+
+
+def _regularizer_control(card: MethodCard, default: dict[str, Any], scenarios: Sequence[str]) -> str | None:
+    names = [None, *regularizers(card)]
+    cards = {name: catalogue().method(name) for name in names if name}
+    title = _("{method} with a regularizer").format(method=card.title)
+
+    def words(name: str | None) -> str:
+        if name is None:
+            return _("none")
+        lacking = missing_scenarios(cards[name], scenarios)
+        return f"+ {cards[name].title}" + (
+            " – " + _("not in the {scenario} scenario").format(scenario=lacking[0]) if lacking else ""
+        )
+
+    return st.selectbox(
+        title, names, index=names.index(default[f"{card.name}.with"]), key=f"{card.name}.with", format_func=words,
+        help=_("Rehearses and holds weights at once: the regularizer's term is added to the loss, with the strength below. "
+               "Regularizers that decide the same thing as {method} are not offered.").format(method=card.title),
+    )  # fmt: skip
+
+
+def check_number(chosen: Sequence[str]) -> None:
+    """Raises RequestError when nothing is chosen, or more than can be followed side by side."""
+    if not chosen:
+        raise RequestError(_("Choose at least one method."))
+    if len(chosen) > MOST:
+        raise RequestError(
+            _("{n} methods are chosen, and at most {most} can be followed side by side: take {more} out.").format(
+                n=len(chosen), most=MOST, more=len(chosen) - MOST
+            )
+        )
