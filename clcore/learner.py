@@ -345,6 +345,7 @@ def _make_method(run: RunSpec, replicas: Sequence[Replica], classifier: Classifi
         memories=torch.tensor([r.memory or 0 for r in replicas]),
         optimizer=run.optimizer,
         batch_size=run.batch_size,
+        epochs=run.epochs,
         device=device,
         pulse=pulse,
     )

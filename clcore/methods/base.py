@@ -92,6 +92,7 @@ class Context:
     memories: Tensor
     optimizer: OptimizerChoice
     batch_size: int
+    epochs: int
     device: torch.device
     pulse: Callable[[], None] = lambda: None
 
