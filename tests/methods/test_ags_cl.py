@@ -119,6 +119,33 @@ def test_weights_from_free_to_important_nodes_stay_zero_through_a_later_task(str
     assert cut.any() and len(looks) > 10 and all(looks)
 
 
+def test_the_proximal_step_of_training_is_the_papers():
+    """lr·λΩ towards v̂ for important nodes, lr·μ towards 0 for free ones, over an epoch; cut weights are no part of a node."""
+    learner = trained(case(strength=5.0, settings={"mu": 2.0}, **ADAM), tasks=1)
+    (idle, _), (free, important) = node_sets(learner)
+    method, layer = learner.method, learner.method.layers[1]
+    anchor = [p.detach().clone() for p in layer.incoming]
+    cut = idle.unsqueeze(2) & important.unsqueeze(1)
+    after_step, seen = method.after_step, []
+
+    def compare(batch, lr):
+        weight, bias = (p.detach().clone() for p in layer.incoming)
+        drifted = bool(weight[cut].any())
+        weight[cut] = 0
+        after_step(batch, lr)
+        centre = [torch.where(important, a, 0) for a in anchor]
+        v, c = (torch.cat([w, b.unsqueeze(1)], 1) for w, b in ((weight, bias), centre))
+        reach = lr / batch.passes[0] * torch.where(important, 5.0 * method.importance[1], 2.0)
+        expected = c + (1 - reach / (v - c).norm(dim=1)).clamp_min(0).nan_to_num(0).unsqueeze(1) * (v - c)
+        torch.testing.assert_close(layer.own.weight.detach(), expected[:, :-1], rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(layer.own.bias.detach(), expected[:, -1], rtol=1e-4, atol=1e-7)
+        seen.append(drifted)
+
+    method.after_step = compare
+    learner.learn(learner.stream.tasks[1])
+    assert free.any() and any(seen)
+
+
 def test_free_nodes_end_a_task_without_outgoing_weights():
     """Into the next layer and into the task's own head; the other heads, and the rows of fresh nodes, are left alone."""
     learner = learner_for(case(settings={"rho": 0.0}, seeds=(0, 1)))

@@ -78,8 +78,8 @@ class HiddenLayer:
             chosen = which[k].nonzero().flatten()
             drawn = torch.empty(len(chosen), self.own.inputs + 1).uniform_(-bound, bound, generator=generator)
             drawn = drawn.to(self.own.weight.device)
-            self.own.weight[k, : self.own.inputs, chosen] = drawn[:, :-1].T
-            self.own.bias[k, chosen] = drawn[:, -1]
+            self.own.weight[k][: self.own.inputs, chosen] = drawn[:, :-1].T
+            self.own.bias[k][chosen] = drawn[:, -1]
 
 
 def hidden_layers(network: Network) -> list[HiddenLayer]:
