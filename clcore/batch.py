@@ -18,6 +18,8 @@ class Batch:
     task    the 0-based task all examples come from, or (K, B) where they are mixed
     ids     (K, B) positions of the examples in the data set (what a memory stores)
     epoch   (K,) how often each replica has been through the data, from 0
+    ends    (K,) whether this is the last step of a replica's pass through its data
+    passes  (K,) how many steps such a pass takes
     replay  what a method mixed in; each part is a batch of its own
     kept    the logits its loss was computed from, for terms of the same step (see `Classifier.logits`)
     """
@@ -29,6 +31,8 @@ class Batch:
     task: int | Tensor
     ids: Tensor
     epoch: tuple[int, ...] = ()
+    ends: tuple[bool, ...] = ()
+    passes: tuple[int, ...] = ()
     replay: tuple[Batch, ...] = ()
     kept: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)
 

@@ -80,7 +80,9 @@ class MiniBatches:
         ]
         positions = torch.stack([d[0] for d in drawn])  # (K, steps·rows)
         weight = torch.stack([d[1] for d in drawn])  # (K, steps, rows)
-        epochs = [d[2] for d in drawn]
+        epochs = list(zip(*(d[2] for d in drawn), strict=True))  # (steps, K)
+        ends = list(zip(*(d[3] for d in drawn), strict=True))
+        passes = tuple(queue.steps_per_pass for queue in self._queues)
         count = weight.sum(2)
         counts = count.double()  # on the CPU, for the books
         weight, count = weight.to(device), count.to(device)
@@ -90,7 +92,7 @@ class MiniBatches:
             self._current = counts[:, s]
             yield Batch(
                 x[:, at], y[:, at], weight[:, s], count[:, s],
-                task if isinstance(task, int) else task[:, at], ids[:, at], tuple(e[s] for e in epochs),
+                task if isinstance(task, int) else task[:, at], ids[:, at], epochs[s], ends[s], passes,
             )  # fmt: skip
 
     def _gather(self, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:
@@ -121,11 +123,16 @@ class _Queue:
         self.taken = 0
         self._positions = self._weight = None
 
-    def take(self, real: int, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[int]]:
-        """`steps` padded steps of which the first `real` hold examples: positions, weights (steps, rows), pass numbers."""
+    def take(
+        self, real: int, steps: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, list[int], list[bool]]:
+        """`steps` padded steps of which the first `real` hold examples.
+
+        Positions, weights (steps, rows), pass numbers, and whether a step is its pass's last.
+        """
         positions = torch.zeros(steps, self.rows, dtype=torch.long)
         weight = torch.zeros(steps, self.rows)
-        epochs = [0] * steps
+        epochs, ends = [0] * steps, [False] * steps
         done = 0
         while done < real:
             epoch, within = divmod(self.taken, self.steps_per_pass)
@@ -135,9 +142,10 @@ class _Queue:
             positions[done : done + n] = self._positions[within : within + n]
             weight[done : done + n] = self._weight[within : within + n]
             epochs[done : done + n] = [epoch] * n
+            ends[done + n - 1] = within + n == self.steps_per_pass
             done += n
             self.taken += n
-        return positions.flatten(), weight, epochs
+        return positions.flatten(), weight, epochs, ends
 
     def _shuffle(self, generator: torch.Generator) -> None:
         padded = self.steps_per_pass * self.batch_size
