@@ -26,6 +26,7 @@ from clcore.state import Stateful
 
 _NEVER = -1000.0  # log-variance of a weight that does not exist: finite, and its exponential is 0
 _LARGEST_LOG_PRECISION = 80.0  # a prior narrower than this would have an infinite precision
+_SMALLEST = 1e-18  # a deviation below this counts as this where something is divided by it
 _PREDRAWN = 1 << 17  # numbers drawn at once for one replica
 
 
@@ -61,14 +62,13 @@ class GaussianLinear(Linear):
         noise = self.noise.of(self, x.shape[1])
         if noise is None:
             return super().forward(x)
+        if self.noise.samples:  # what enters the first layer, and its moments, are the same for all samples
+            mean, deviation = _moments(x, self.weight, self.bias, *self.variances())
+            drawn = noise.unflatten(1, (-1, x.shape[1]))
+            return torch.addcmul(mean.unsqueeze(1), deviation.unsqueeze(1), drawn).flatten(1, 2)
         self.last_variances = self.variances()
-        if noise.shape[1] == x.shape[1]:
-            gaussians = (self.weight, self.bias, self.weight_log_variance, self.bias_log_variance)
-            y = _Sampled.apply(x, *gaussians, *self.last_variances, noise)
-        else:  # a prediction: what comes before the first draw is the same for all samples
-            mean, deviation = _moments(x, self.weight, self.bias, *self.last_variances)
-            samples = noise.unflatten(1, (-1, x.shape[1]))
-            y = torch.addcmul(mean.unsqueeze(1), deviation.unsqueeze(1), samples).flatten(1, 2)
+        gaussians = (self.weight, self.bias, self.weight_log_variance, self.bias_log_variance)
+        y = _Sampled.apply(x, *gaussians, *self.last_variances, noise)
         if self.tape is not None:
             self.tape.append(Recorded(self, x, y))
         return y
@@ -90,7 +90,7 @@ class _Sampled(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, weight_log_variance, bias_log_variance, weight_variance, bias_variance, noise):
         mean, deviation = _moments(x, weight, bias, weight_variance, bias_variance)
-        slope = noise / (2 * deviation).clamp_min_(torch.finfo(deviation.dtype).tiny)  # of a, by the variance of a
+        slope = noise / (2 * deviation).clamp_min_(_SMALLEST)  # of a, by the variance of a
         ctx.save_for_backward(x, weight, weight_variance, bias_variance, slope)
         return mean.addcmul_(deviation, noise)
 
@@ -135,7 +135,7 @@ class Noise(Stateful):
         self.widths = 0  # of all layers side by side
         self.dead: list[slice] = []
         self._passes: int | None = None  # so far in this step; None: no noise
-        self._samples = 0  # per example of a prediction; 0: not predicting
+        self.samples = 0  # per example of a prediction; 0: not predicting
         self._for_predictions: dict[int, Tensor] = {}
         self.restored()
 
@@ -159,18 +159,18 @@ class Noise(Stateful):
     @contextmanager
     def predicting(self, samples: int) -> Iterator[None]:
         """Within this block a pass over B examples returns `samples`·B rows, sample by sample."""
-        self._samples = samples
+        self.samples = samples
         try:
             yield
         finally:
-            self._samples = 0
+            self.samples = 0
 
     def of(self, layer: GaussianLinear, rows: int) -> Tensor | None:
         """ε for a layer that `rows` examples enter. The layers of a pass are called in the network's order."""
-        if self._passes is None and not self._samples:
+        if self._passes is None and not self.samples:
             return None
         if layer.first_column == 0:
-            self._drawn = self._prediction(rows * self._samples) if self._samples else self._step(rows)
+            self._drawn = self._prediction(rows * self.samples) if self.samples else self._step(rows)
         return self._drawn[..., layer.first_column : layer.first_column + layer.width]
 
     def _step(self, rows: int) -> Tensor:

@@ -58,5 +58,5 @@ def without(split: Split, positions: Tensor) -> Split:
     lengths = split.lengths.to(positions.device)
     gone = torch.arange(split.width, device=positions.device) >= lengths.unsqueeze(1)
     gone = gone.scatter(1, positions, True)
-    left = gone.to(torch.uint8).argsort(1, stable=True)[:, : split.width - positions.shape[1]]
+    left = gone.to(torch.uint8).argsort(dim=1, stable=True)[:, : split.width - positions.shape[1]]
     return split.subset(left, lengths - positions.shape[1])
