@@ -165,6 +165,7 @@ class Learner:
             generators=self.generators,
             active=active,
             widths=network.widths,
+            splits=phase.splits,
         )
         drop_caches(self.method)
         self._batches = batches

@@ -22,7 +22,7 @@ _CHUNK_FLOATS = 1 << 19
 
 
 class MiniBatches:
-    """The mini-batches of one phase: `epochs` passes over the training splits of `tasks`.
+    """The mini-batches of one phase: `epochs` passes over the training splits of `tasks`, or over `splits` of them.
 
     steps     (K,) gradient steps each replica takes; 0 for those that are not `active`
     seen      (K,) examples of the stream that have entered a gradient step so far
@@ -39,11 +39,12 @@ class MiniBatches:
         generators: Generators,
         active: Tensor,
         widths: tuple[int, ...],
+        splits: Sequence[Split] | None = None,
     ):
         self.stream, self.tasks = stream, tuple(tasks)
         self.batch_size, self.epochs = batch_size, epochs
         self.rows = aligned_rows(batch_size, widths)
-        self.splits: list[Split] = [stream.tasks[t].train for t in tasks]
+        self.splits: list[Split] = [stream.tasks[t].train for t in tasks] if splits is None else list(splits)
         self.lengths = sum(split.lengths.cpu() for split in self.splits)
         self.steps = torch.where(active.cpu(), epochs * ((self.lengths + batch_size - 1) // batch_size), 0)
         self.seen = torch.zeros(len(self.steps), dtype=torch.float64)

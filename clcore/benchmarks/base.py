@@ -119,6 +119,11 @@ class Split:
         """x (K, B, *input_shape) floats and y (K, B) output units of the examples at `positions` (K, B)."""
         return self._examples.gather(self._task, self.ids(positions))
 
+    def subset(self, positions: Tensor, lengths: Tensor) -> Split:
+        """The examples at `positions` (K, n), of which `lengths` (K,) are meant, as a split of their own."""
+        own_rows = torch.arange(len(positions), device=positions.device)
+        return Split(self._examples, self._task, self.ids(positions), lengths, own_rows)
+
 
 @dataclass(frozen=True)
 class Task:

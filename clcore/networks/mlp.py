@@ -33,15 +33,15 @@ class MLP(Network):
             self.layers.append(layer)
             logical, physical = width, layer.width
         self.head = self.layers[-1]
-        self._hidden = list(self.layers[:-1])
         self._flat_inputs = len(input_shape) == 1
 
     def forward(self, x: Tensor) -> Tensor:
         h = x if self._flat_inputs else x.flatten(2)
-        for layer in self._hidden:
+        *hidden, head = self.layers
+        for layer in hidden:
             h = torch.relu(layer(h))
-        logits = self.head(h)
-        return logits if self.head.width == self.outputs else logits[..., : self.outputs]
+        logits = head(h)
+        return logits if head.width == self.outputs else logits[..., : self.outputs]
 
     @property
     def widths(self) -> tuple[int, ...]:
