@@ -1,14 +1,14 @@
 """Experience replay: mix every mini-batch with examples remembered from before.
 
 Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019; Rolnick et al., NeurIPS 2019. The memory is by
-default a reservoir (a uniform sample of what was offered); its budget is for the whole stream. Each step takes B current and R
-remembered examples through the network in two forwards; the loss is the mean over all of them (`concat`) or the sum of the two
-means (`sum`), which doubles the step where there is something to replay.
+default a reservoir (a uniform sample of what was offered); its budget is for the whole stream. Each step takes B
+current and R remembered examples through the network in two forwards; the loss is the mean over all of them (`concat`)
+or the sum of the two means (`sum`), which doubles the step where there is something to replay.
 
-Choices: by default the memory is filled at the end of a task, so it holds earlier tasks only; `online` fills it as the stream
-passes (during the first pass over a task, after the step, so that a step never replays its own examples). Other policies than
-the reservoir are explained in parts/memory.py; with about three examples a class or fewer a uniform sample misses classes, and
-those that balance them do better.
+Choices: by default the memory is filled at the end of a task, so it holds earlier tasks only; `online` fills it as the
+stream passes (during the first pass over a task, after the step, so that a step never replays its own examples). Other
+policies than the reservoir are explained in parts/memory.py; with about three examples a class or fewer a uniform
+sample misses classes, and those that balance them do better.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Choosing exemplars by their features: herding and farthest-first.
 
-Features are what enters the output layer. Both choosers are greedy and take one example of every class of every replica in each
-round, so n rounds cost n passes over the features whatever K and the number of classes; the first m picks are the choice for
-m. Examples are laid out by class in blocks of a fixed size: a replica's arithmetic does not depend on who stands beside it.
+Features are what enters the output layer. Both choosers are greedy and take one example of every class of every replica
+in each round, so n rounds cost n passes over the features whatever K and the number of classes; the first m picks are
+the choice for m. Examples are laid out by class in blocks of a fixed size: a replica's arithmetic does not depend on
+who stands beside it.
 
     herding         k-th pick: argmin ‖μ − (φ_i + Σ_picked φ)/k‖, φ and μ of length 1 (iCaRL, Rebuffi et al., CVPR 2017, alg. 4)
     farthest first  first the example nearest to the mean, then whichever is farthest from all picked (k-center greedy,

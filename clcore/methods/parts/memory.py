@@ -1,8 +1,8 @@
 """Replay memories: which examples of the past are kept, and how they come back.
 
-One module serves every method that stores examples. A memory holds at most `budget` examples per replica, whatever the stream
-brings. Every example offered gets a *key*, and what is kept follows from keys alone, so that an example can be offered at any
-time, in batches of any size, and a smaller budget keeps a prefix of what a larger one keeps:
+One module serves every method that stores examples. A memory holds at most `budget` examples per replica, whatever the
+stream brings. Every example offered gets a *key*, and what is kept follows from keys alone, so that an example can be
+offered at any time, in batches of any size, and a smaller budget keeps a prefix of what a larger one keeps:
 
     policy      key                                             groups        literature
     reservoir   drawn at random                                 none          Vitter's reservoir as random keys: exactly uniform
@@ -11,15 +11,15 @@ time, in batches of any size, and a smaller budget keeps a prefix of what a larg
     herding     order in which iCaRL's herding picks them       task, class   Rebuffi et al., CVPR 2017
     k-center    order in which farthest-first picks them        task, class   Sener & Savarese, ICLR 2018
 
-Within a group examples are ranked by key. Groups share the budget in one of two ways. `shrinking`, for when nobody knows what
-is to come: the examples of the best ranks stay, all groups' first, then all groups' second, …, until the budget is full (in an
-order of groups drawn once). So groups are equal up to one example, one that has few leaves its share to the others, and all
-shrink as new ones appear.
-`reserved`, for a known number of tasks: each group's share (M/T for tasks) is set aside from the beginning and never changes.
-Levels only ever fall, so what was dropped is never missed: offering bit by bit keeps what offering all at once would.
+Within a group examples are ranked by key. Groups share the budget in one of two ways. `shrinking`, for when nobody
+knows what is to come: the examples of the best ranks stay, all groups' first, then all groups' second, …, until the
+budget is full (in an order of groups drawn once). So groups are equal up to one example, one that has few leaves its
+share to the others, and all shrink as new ones appear. `reserved`, for a known number of tasks: each group's share (M/T
+for tasks) is set aside from the beginning and never changes. Levels only ever fall, so what was dropped is never
+missed: offering bit by bit keeps what offering all at once would.
 
-What is stored is where an example lies in the data set (task and id) and what a method adds to it (`fields`: logits, losses, …
-as (K, M, …) tensors). `footprint` charges the bytes that a memory of real examples would take.
+What is stored is where an example lies in the data set (task and id) and what a method adds to it (`fields`: logits,
+losses, … as (K, M, …) tensors). `footprint` charges the bytes that a memory of real examples would take.
 """
 
 from __future__ import annotations
@@ -96,9 +96,8 @@ class Memory(Stateful):
         self.restored()
 
     def restored(self) -> None:
-        self._deck: list[Batch] = []
+        self._deck: Iterator[Batch] = iter(())
         self._counts: Tensor | None = None
-        self._blocks: list[Batch] | None = None
 
     @property
     def counts(self) -> Tensor:
@@ -235,14 +234,17 @@ class Memory(Stateful):
         None while there is nothing to draw in any memory. `before` leaves out the examples of that task and later ones.
         `ahead` draws may be made at once while the memory does not change. The batch has `slots` and what is `stored` there.
         """
-        if not self._deck:
+        batch = next(self._deck, None)
+        if batch is None:
             usable = self.held if before is None else self.held & (self.tasks < before)
             if not bool(usable.any()):
                 return None
             self._deck = self._deal(usable, size, ahead)
-        return self._deck.pop()
+            batch = next(self._deck)
+        return batch
 
-    def _deal(self, usable: Tensor, size: int, ahead: int) -> list[Batch]:
+    def _deal(self, usable: Tensor, size: int, ahead: int) -> Iterator[Batch]:
+        """`ahead` draws; the draws are made at once, examples are read a few draws at a time."""
         rows = aligned_rows(size, self.classifier.network.widths)
         per_draw = max(self.keys.shape[1], rows * math.prod(self.stream.input_shape))
         # The number of draws made at once decides how far generators run, so it must not depend on other replicas.
@@ -263,11 +265,9 @@ class Memory(Stateful):
         slots = torch.stack(chosen).flatten(1)  # (K, ahead·rows)
         weight = torch.stack(weights).flatten(1)
         together = max(1, _PREDRAWN_FLOATS // (per_draw * len(self.budgets)))
-        deck: list[Batch] = []
         for start in range(0, ahead, together):
             part = slice(start * rows, min(ahead, start + together) * rows)
-            deck += self._read(slots[:, part], weight[:, part], rows)
-        return deck[::-1]
+            yield from self._read(slots[:, part], weight[:, part], rows)
 
     def _read(self, slots: Tensor, weight: Tensor, rows: int) -> list[Batch]:
         """The examples in `slots` (K, n·rows) as n batches."""
