@@ -92,10 +92,11 @@ class Gradients:
 
     @torch.no_grad()
     def products(self) -> Tensor:
-        """(K, count, count) float64: the inner products of all rows."""
+        """(K, count, count) the inner products of all rows, in double precision where the device has it."""
+        precise = torch.float32 if self.rows.device.type == "mps" else torch.float64
         total: Tensor | None = None
         for piece in self.rows.split(_PIECE, dim=2):
-            part = torch.bmm(piece, piece.transpose(1, 2)).double()
+            part = torch.bmm(piece, piece.transpose(1, 2)).to(precise)
             total = part if total is None else total + part
         return total
 
@@ -152,14 +153,14 @@ class Conflicts(Stateful):
 def dual_variables(products: Tensor, margin: Tensor | float = 0.0) -> Tensor:
     """(K, n) v of the problem above, from the inner products (K, n+1, n+1) of g_1 … g_n, g; zeros where nothing is violated.
 
-    `margin` is γ, one for all or (K,). Float64 on the device of `products`; a GPU waits for it once a step.
+    `margin` is γ, one for all or (K,). The result is where `products` is; it is found on the CPU, so a GPU waits once.
     """
-    device, products = products.device, products.double().cpu()
+    given, products = products, products.cpu().double()
     gram, slope = products[:, :-1, :-1], products[:, :-1, -1]
     violated = (slope < 0).any(1)
     margin = torch.as_tensor(margin, dtype=torch.float64, device="cpu").expand(len(gram))
     if not bool(violated.any()):
-        return torch.zeros_like(slope).to(device)
+        return torch.zeros_like(slope).to(given)
     lengths = gram.diagonal(dim1=1, dim2=2).sqrt()
     # With u = v − γ the gradient to project is g' = g + γΣg_k.
     slope = slope + margin.unsqueeze(1) * gram.sum(2)
@@ -168,7 +169,7 @@ def dual_variables(products: Tensor, margin: Tensor | float = 0.0) -> Tensor:
     cosines = gram / _or_one(lengths.unsqueeze(2) * lengths.unsqueeze(1))
     u = nonnegative(cosines, slope / _or_one(scale), violated)
     u = u * shifted.clamp_min(0).sqrt().unsqueeze(1) / _or_one(lengths)
-    return torch.where(violated.unsqueeze(1), u + margin.unsqueeze(1), 0).to(device)
+    return torch.where(violated.unsqueeze(1), u + margin.unsqueeze(1), 0).to(given)
 
 
 def nonnegative(matrix: Tensor, slope: Tensor, which: Tensor) -> Tensor:
