@@ -26,7 +26,8 @@ SMALL = {"agem.reference_batch": 20}
     [
         dict(seeds=range(4), memories=(0, 9, 60, 300), settings=SMALL),
         dict(
-            seeds=range(4), memories=(0, 9, 60, 99), settings={"agem.reference_batch": 33}, hidden=(33, 17), batch_size=7, tasks=2,
+            seeds=range(4), memories=(0, 9, 60, 99), settings={"agem.reference_batch": 33}, hidden=(33, 17), batch_size=7,
+            tasks=2,
         ),
         dict(
             seeds=range(8), memories=(10, 100), benchmark="split-digits", scenario="task", options={"order": "seeded"},

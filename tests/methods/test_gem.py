@@ -23,7 +23,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
     "case",
     [
         dict(seeds=(0, 1), strengths=(0, 0.5), memories=(0, 9, 60, 200)),
-        dict(seeds=range(4), strengths=(0.5,), memories=(0, 9, 60, 300), optimizer="adam", hidden=(33, 17), batch_size=7, tasks=2),
+        dict(
+            seeds=range(4), strengths=(0.5,), memories=(0, 9, 60, 300), optimizer="adam", hidden=(33, 17), batch_size=7,
+            tasks=2,
+        ),
         dict(
             seeds=range(4), strengths=(0, 0.5), memories=(10, 100), benchmark="split-digits", scenario="task",
             options={"order": "seeded"}, settings={"gem.division": "shrinking"},

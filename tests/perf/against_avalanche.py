@@ -7,7 +7,8 @@ Avalanche lives in a virtual environment of its own, outside this repository:
     OMP_NUM_THREADS=1 python -m tests.perf.against_avalanche --avalanche ../avalanche-venv/bin/python [--quick]
 
 Both train a 784-256-256-10 network with SGD on the first examples of each of five tasks (class-incremental), for
-fine-tuning (Naive), EWC and experience replay (Replay), at batch 10 and 64, one thread. We train eight seeds side by
+fine-tuning (Naive), EWC, experience replay (Replay), A-GEM (memory of 500, reference batches of 256) and GEM (200 examples
+a task), at batch 10 and 64, one thread. We train eight seeds side by
 side; Avalanche trains them one after another, so that one seed gives its rate. Its data set is a tensor in memory
 without transforms, it evaluates nothing and logs nothing. The two alternate in separate processes, each of which
 measures all rows; a row shows the median of the rounds' ratios and their range. On a machine that others use, read
@@ -29,10 +30,11 @@ import tempfile
 import time
 from pathlib import Path
 
-METHODS = {"finetune": "Naive", "ewc": "EWC", "er": "Replay"}
+METHODS = {"finetune": "Naive", "ewc": "EWC", "er": "Replay", "agem": "AGEM", "gem": "GEM"}
 BATCHES = (10, 64)
 SEEDS = 8
-MEMORY = 500
+MEMORY = {"gem": 1000}  # examples; 500 for the others
+REFERENCE = 256  # examples that A-GEM's reference gradient is made of: our default
 TASKS = 5
 
 
@@ -54,7 +56,7 @@ def ours(method: str, batch: int, per_task: int) -> dict[str, float]:
         epochs=1,
         batch_size=batch,
         device="cpu",
-        grid=Grid(seeds=tuple(range(SEEDS)), memories=(MEMORY,)),
+        grid=Grid(seeds=tuple(range(SEEDS)), memories=(MEMORY.get(method, 500),)),
     )
     result = train(run, data_dir=Path(os.environ.get("CLCORE_DATA_DIR", "data")))
     samples = result["train_samples"]
@@ -67,7 +69,7 @@ def theirs(method: str, batch: int, per_task: int) -> dict[str, float]:
     import torch
     from avalanche.benchmarks import benchmark_from_datasets
     from avalanche.benchmarks.utils import AvalancheDataset, DataAttribute
-    from avalanche.training import EWC, Naive, Replay
+    from avalanche.training import AGEM, EWC, GEM, Naive, Replay
     from torch import nn
     from torch.utils.data import TensorDataset
 
@@ -95,7 +97,9 @@ def theirs(method: str, batch: int, per_task: int) -> dict[str, float]:
     strategy = {
         "finetune": lambda: Naive(**shared),
         "ewc": lambda: EWC(ewc_lambda=1.0, **shared),
-        "er": lambda: Replay(mem_size=MEMORY, **shared),
+        "er": lambda: Replay(mem_size=500, **shared),
+        "agem": lambda: AGEM(patterns_per_exp=500 // TASKS, sample_size=REFERENCE, **shared),
+        "gem": lambda: GEM(patterns_per_exp=MEMORY["gem"] // TASKS, memory_strength=0.5, **shared),
     }[method]()
     wall, cpu = time.perf_counter(), time.process_time()
     for experience in experiences:

@@ -83,7 +83,7 @@ def test_worked_examples(g, past, margin, v, z):
 @pytest.mark.parametrize("n, size", [(1, 5), (4, 30), (19, 60), (49, 120)])
 @pytest.mark.parametrize("margin", [0.0, 0.5])
 def test_all_constraints_hold_and_slackness_is_complementary(n, size, margin):
-    g, past = random_case(12, n, size, seed=n, conflict=0.2)
+    g, past = random_case(30, n, size, seed=n, conflict=0.2)
     v, z = project(g, past, margin)
     violated = ((past @ g.unsqueeze(2)).squeeze(2) < 0).any(1)
     assert violated.sum() > 5
