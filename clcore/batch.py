@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -22,6 +23,8 @@ class Batch:
     passes  (K,) how many steps such a pass takes
     replay  what a method mixed in; each part is a batch of its own
     kept    the logits its loss was computed from, for terms of the same step (see `Classifier.logits`)
+    slots   (K, B) where a replayed example lies in its memory
+    stored  what the memory keeps with each replayed example beside itself: name → (K, B, …)
     """
 
     x: Tensor
@@ -35,6 +38,8 @@ class Batch:
     passes: tuple[int, ...] = ()
     replay: tuple[Batch, ...] = ()
     kept: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)
+    slots: Tensor | None = None
+    stored: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def parts(self) -> tuple[Batch, ...]:

@@ -59,7 +59,7 @@ ROWS = {
     "mas": Row("EWC", seeds=(0,), strengths=tuple(s / 1000 for s in _STRENGTHS)),
     "si": Row("EWC", seeds=(0,), strengths=_STRENGTHS),
     "er": Row("Replay"),
-    "agem": Row("AGEM", settings={"agem.memory_batch": 64}),
+    "agem": Row("AGEM", settings={"agem.reference_batch": 64}),
     "gem": Row("GEM", memory=200 * TASKS),
 }
 

@@ -1,0 +1,98 @@
+"""A-GEM, averaged GEM: ask the average of the past before taking a step.
+
+Chaudhry et al., ICLR 2019, eq. 11: one reference gradient g_ref, of the mean loss over a random batch of the memory,
+stands for all past tasks. If the batch's gradient g points against it, the part that does is removed,
+
+    z = g − ⟨g, g_ref⟩ / ‖g_ref‖² · g_ref      if ⟨g, g_ref⟩ < 0,      else z = g, bit for bit,
+
+so ⟨z, g_ref⟩ = 0: the loss over the memory does not rise to first order, though a single task's may. It costs one more
+pass over the reference batch where GEM needs one over every task's memory. A reference gradient of zero objects to
+nothing.
+
+Choices: the memory keeps the last examples of every class of every task (`ring`, as the paper does), and a task's share
+of M is set aside from the beginning (`reserved`) or shrinks as tasks come; examples enter when their task ends. Each
+example's softmax runs over its own task's units, and the mean is over the examples drawn. What is projected in a
+composition, and what optimizers with momentum add, is said in gem.py.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from clcore.batch import Batch
+from clcore.benchmarks.base import Task
+from clcore.knobs import Knobs, knob
+from clcore.methods.base import Method
+from clcore.methods.parts.memory import Memory, Policy
+from clcore.methods.parts.projection import Conflicts, Gradients
+
+
+class AGEM(Method):
+    title = "A-GEM"
+    summary = (
+        "Before every step it compares the step with one that would help a random sample of the past. "
+        "If they point apart, the part that hurts is removed."
+    )
+    family = "rehearsal"
+    paper = "Chaudhry, Ranzato, Rohrbach & Elhoseiny, ICLR 2019"
+    formula = (
+        r"z=g-\frac{\min(0,\,\langle g,\,g_{\mathrm{ref}}\rangle)}{\lVert g_{\mathrm{ref}}\rVert^2}\,g_{\mathrm{ref}},\quad "
+        r"g_{\mathrm{ref}}=\nabla\,\ell(\theta;\,S\subset M)"
+    )
+    stores = "the memory's examples, and one gradient while it trains"
+    needs_boundaries = True
+    uses_memory = True
+
+    class Hyper(Knobs):
+        reference_batch: int = knob(
+            256, ge=1, le=65536, scale="log", symbol="|S|", help="memory examples that each reference gradient is made of"
+        )
+        policy: Policy = knob(
+            "ring",
+            help="which examples stay: the latest of every class of every task (ring), a uniform sample (reservoir), as many "
+            "of every class (balanced), those nearest to their class's mean (herding), or those that cover it (k-center)",
+        )
+        division: Literal["reserved", "shrinking"] = knob(
+            "reserved",
+            help="each class's share of the memory: fixed from the beginning, or all of it, shrinking as tasks come",
+        )
+
+    def setup(self) -> None:
+        context = self.context
+        self.memory = Memory(context, self.hyper.policy, division=self.hyper.division)
+        self.conflicts = Conflicts(context.replicas, 1, context.device)
+        self.restored()
+
+    def restored(self) -> None:
+        self._gradients: Gradients | None = None
+
+    def begin(self, task: Task) -> None:
+        self.conflicts.clear()
+
+    def edit_gradients(self, batch: Batch) -> None:
+        reference = self.memory.draw(self.hyper.reference_batch, ahead=8)
+        if reference is None:
+            return
+        if self._gradients is None:
+            self._gradients = Gradients(self.classifier.network, 2)
+        gradients = self._gradients
+        gradients.record(0, self.classifier, [reference])
+        gradients.read(1)
+        products = gradients.products()
+        norm, dot = products[:, 0, 0], products[:, 0, 1]
+        v = torch.where((dot < 0) & (norm > 0), -dot / norm, 0).unsqueeze(1)
+        gradients.write(v, v[:, 0] > 0)
+        self.conflicts.saw(products, v)
+
+    def end(self, task: Task) -> None:
+        self.memory.fill(task)
+
+    def footprint(self):
+        kept = (self.memory.counts > 0) * (4 * self.classifier.network.parameter_count)
+        return {**self.memory.footprint(), "gradients": kept}
+
+    def insight(self):
+        found = self.conflicts.insight()
+        return {**self.memory.insight(), **{name: values.flatten() for name, values in found.items()}}

@@ -1,0 +1,214 @@
+"""Gradients that must not hurt the past: gradients on memory, and the nearest gradient that none of them objects to.
+
+For memory gradients g_1 … g_n (rows of G) the gradient g becomes z = g + Gᵀv, where v solves GEM's dual problem
+
+    min_v  ½ vᵀ(GGᵀ)v + (Gg)ᵀv   subject to  v ≥ γ            (Lopez-Paz & Ranzato, NeurIPS 2017, eq. 11)
+
+only if some ⟨g, g_k⟩ < 0; else z is g, bit for bit. With γ = 0 that is the least-squares projection of g onto the cone
+Gz ≥ 0; with γ > 0 every step that violates something adds at least γ·Σg_k. γ bounds the dual variables, as in the
+paper's experiments: it does not mean ⟨z, g_k⟩ ≥ γ.
+
+The problem has as many unknowns as there are past tasks, so it is solved exactly, by Lawson & Hanson's active-set
+method for u = v − γ ≥ 0, for all replicas at once, in double precision, with all gradients scaled to length 1. So the
+result is equivariant to the scale of the gradients: an absolute ridge (10⁻³ in published code) switches the projection
+off once gradients are short. Why our own: quadprog is GPL and fails when GGᵀ is singular (two tasks with the same
+data), and one call a replica from Python costs more than the whole batch here.
+
+Memory gradients are not differentiated one by one either. A linear layer's gradient is XᵀΔ for its inputs X and output
+gradients Δ, so one forward and backward pass over a block of examples leaves a task's gradient in its row of G, without
+touching the parameters' own gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from clcore.batch import Batch
+from clcore.networks.classifier import Classifier
+from clcore.networks.layers import recording
+from clcore.state import Stateful
+
+_LINE = 16  # floats: parameters start at multiples of a cache line, so no replica's block is misaligned
+_PIECE = 1 << 14  # of a long vector: inner products are summed up in single precision within a piece, in double between them
+_RIDGE = 1e-10  # of the gradients' Gram matrix, scaled to ones on its diagonal
+_SATISFIED = 1e-9  # a constraint violated by less (as a cosine) is satisfied
+
+
+class Gradients:
+    """`count` gradients of K replicas as rows of one tensor, `rows` (K, count, P). Working space: not part of any state."""
+
+    def __init__(self, network: nn.Module, count: int):
+        self.network = network
+        self._spans: list[tuple[int, int]] = []
+        end = 0
+        for parameter in network.parameters():
+            size = parameter[0].numel()
+            self._spans.append((end, end + size))
+            end += -(-size // _LINE) * _LINE
+        first = next(network.parameters())
+        self.rows = torch.zeros(first.shape[0], count, end, device=first.device)
+
+    def views(self, row: int) -> dict[nn.Parameter, Tensor]:
+        """Row `row`, by parameter, in the parameters' shapes."""
+        return {
+            p: self.rows[:, row, start:stop].view(p.shape)
+            for p, (start, stop) in zip(self.network.parameters(), self._spans, strict=True)
+        }
+
+    @torch.no_grad()
+    def read(self, row: int) -> None:
+        """Copies the network's gradients into a row."""
+        for parameter, view in self.views(row).items():
+            if parameter.grad is None:
+                view.zero_()
+            else:
+                view.copy_(parameter.grad)
+
+    def record(self, row: int, classifier: Classifier, batches: Iterable[Batch]) -> None:
+        """Writes into a row the gradient of the mean loss over all examples of `batches`; zero where there are none.
+
+        Every example's softmax runs over its own task's units. Networks are made of `Linear` layers.
+        """
+        batches = list(batches)
+        count = sum(batch.count for batch in batches)
+        views = self.views(row)
+        fresh = True
+        for batch in batches:
+            with recording(self.network) as tape:
+                losses = classifier.sample_losses(batch)
+            total = ((losses * batch.weight).sum(1) / count.clamp_min(1)).sum()
+            deltas = torch.autograd.grad(total, [record.outputs for record in tape])
+            with torch.no_grad():
+                for record, delta in zip(tape, deltas, strict=True):
+                    weight, bias = views[record.layer.weight], views[record.layer.bias]
+                    weight.baddbmm_(record.inputs.detach().transpose(1, 2), delta, beta=0 if fresh else 1)
+                    torch.sum(delta, 1, out=bias) if fresh else bias.add_(delta.sum(1))
+            fresh = False
+        if fresh:
+            self.rows[:, row].zero_()
+
+    @torch.no_grad()
+    def products(self) -> Tensor:
+        """(K, count, count) the inner products of all rows, in double precision where the device has it."""
+        precise = torch.float32 if self.rows.device.type == "mps" else torch.float64
+        total: Tensor | None = None
+        for piece in self.rows.split(_PIECE, dim=2):
+            part = torch.bmm(piece, piece.transpose(1, 2)).to(precise)
+            total = part if total is None else total + part
+        return total
+
+    @torch.no_grad()
+    def write(self, shares: Tensor, where: Tensor) -> None:
+        """The network's gradients become (1, shares)·rows where `where` (K,); the last row holds them as they are."""
+        if not bool(where.any()):
+            return
+        own = self.rows[:, -1]
+        moved = torch.bmm(shares.to(self.rows).unsqueeze(1), self.rows[:, :-1]).squeeze(1).add_(own)
+        moved = torch.where(where.unsqueeze(1), moved, own)
+        for parameter, (start, stop) in zip(self.network.parameters(), self._spans, strict=True):
+            if parameter.grad is not None:
+                parameter.grad.copy_(moved[:, start:stop].view(parameter.shape))
+
+
+class Conflicts(Stateful):
+    """What a task's steps came to, per replica: sums over steps, kept on the device and read when somebody asks.
+
+    Entries are (K, n) for n gradients on memory; a step counts for a gradient where that is not zero.
+    """
+
+    def __init__(self, replicas: int, count: int, device: torch.device):
+        self.steps, self.violated, self.angle = (torch.zeros(replicas, count, device=device) for _ in range(3))
+        self.removed = torch.zeros(replicas, device=device)
+
+    def clear(self) -> None:
+        for total in (self.steps, self.violated, self.angle, self.removed):
+            total.zero_()
+
+    @torch.no_grad()
+    def saw(self, products: Tensor, v: Tensor) -> None:
+        """One step's inner products (K, n+1, n+1) and dual variables (K, n), of the first n gradients on memory."""
+        n = v.shape[1]
+        lengths = products.diagonal(dim1=1, dim2=2).sqrt()
+        some = lengths[:, :-1] * lengths[:, -1:] > 0
+        cosine = products[:, :-1, -1] / (lengths[:, :-1] * lengths[:, -1:])
+        self.steps[:, :n] += some
+        self.violated[:, :n] += (cosine < 0) & some
+        self.angle[:, :n] += torch.where(some, cosine.clamp(-1, 1).acos().rad2deg(), 0)
+        taken = (products[:, :-1, :-1] * v.unsqueeze(1)).sum(2).mul_(v).sum(1).clamp_min(0).sqrt()
+        self.removed += torch.where(lengths[:, -1] > 0, taken / lengths[:, -1], 0)
+
+    def insight(self) -> dict[str, Tensor]:
+        """Means over the task's steps: angles in degrees and the share of steps that violated, (K, n) and NaN where there
+        was no gradient on memory; the length of what the projection added, relative to the gradient's, (K,)."""
+        return {
+            "gradient_angle": self.angle / self.steps,
+            "violated_share": self.violated / self.steps,
+            "length_removed": self.removed / self.steps.amax(1),
+        }
+
+
+def dual_variables(products: Tensor, margin: Tensor | float = 0.0) -> Tensor:
+    """(K, n) v of the problem above, from the inner products (K, n+1, n+1) of g_1 … g_n, g; zeros where nothing is violated.
+
+    `margin` is γ, one for all or (K,). The result is where `products` is; it is found on the CPU, so a GPU waits once.
+    """
+    given, products = products, products.cpu().double()
+    gram, slope = products[:, :-1, :-1], products[:, :-1, -1]
+    violated = (slope < 0).any(1)
+    margin = torch.as_tensor(margin, dtype=torch.float64, device="cpu").expand(len(gram))
+    if not bool(violated.any()):
+        return torch.zeros_like(slope).to(given)
+    lengths = gram.diagonal(dim1=1, dim2=2).sqrt()
+    # With u = v − γ the gradient to project is g' = g + γΣg_k.
+    slope = slope + margin.unsqueeze(1) * gram.sum(2)
+    shifted = products[:, -1, -1] + margin * (products[:, :-1, -1] + slope).sum(1)
+    scale = lengths * shifted.clamp_min(0).sqrt().unsqueeze(1)
+    cosines = gram / _or_one(lengths.unsqueeze(2) * lengths.unsqueeze(1))
+    u = nonnegative(cosines, slope / _or_one(scale), violated)
+    u = u * shifted.clamp_min(0).sqrt().unsqueeze(1) / _or_one(lengths)
+    return torch.where(violated.unsqueeze(1), u + margin.unsqueeze(1), 0).to(given)
+
+
+def nonnegative(matrix: Tensor, slope: Tensor, which: Tensor) -> Tensor:
+    """(K, n) argmin_{u ≥ 0} ½uᵀAu + bᵀu for A `(K, n, n)`, positive semi-definite with ones on its diagonal, b `(K, n)`.
+
+    Lawson & Hanson's active-set method, all problems `which` (K,) in step; zeros for the others. A problem's numbers do
+    not depend on the others. Double precision on the CPU.
+    """
+    n = slope.shape[1]
+    ridge = _RIDGE * torch.eye(n, dtype=matrix.dtype)
+    u, free = torch.zeros_like(slope), torch.zeros_like(slope, dtype=torch.bool)
+    barred = torch.zeros_like(free)  # let in and thrown out at once: rounding, not descent
+    for _ in range(3 * n + 10):
+        descent = -((matrix * u.unsqueeze(1)).sum(2) + slope)
+        best, enters = descent.masked_fill(free | barred, -torch.inf).max(1)
+        moving = which & (best > _SATISFIED)
+        if not bool(moving.any()):
+            break
+        free = free | (moving.unsqueeze(1) & (torch.arange(n) == enters.unsqueeze(1)))
+        while True:
+            both = free.unsqueeze(2) & free.unsqueeze(1)
+            system = torch.where(both, matrix, 0) + torch.diag_embed((~free).double()) + ridge
+            aim = torch.linalg.solve(system, torch.where(free, -slope, 0))
+            beyond = free & (aim <= 0) & moving.unsqueeze(1)
+            stopped = beyond.any(1)
+            u = torch.where((moving & ~stopped).unsqueeze(1), torch.where(free, aim, 0), u)
+            if not bool(stopped.any()):
+                break
+            # Go towards the aim until the first variable reaches zero, and let that one go.
+            ratio = torch.where(beyond, u / _or_one(u - aim), torch.inf)
+            share = ratio.amin(1, keepdim=True)
+            leaves = beyond & (ratio <= share)
+            u = torch.where(stopped.unsqueeze(1), (u + share.nan_to_num(0, 0, 0) * (aim - u)).clamp_min(0), u)
+            u = u.masked_fill(leaves, 0)
+            free = free & ~leaves
+            barred = barred | (leaves & (torch.arange(n) == enters.unsqueeze(1)))
+    return u
+
+
+def _or_one(values: Tensor) -> Tensor:
+    """`values` to divide by: 1 where they are 0 (a gradient that is exactly zero constrains nothing)."""
+    return torch.where(values == 0, 1, values)
