@@ -18,8 +18,9 @@ from clcore.control import Control
 from clcore.errors import RequestError
 from clcore.evaluation import Evaluator
 from clcore.events import Diverged, Event, Insight, PhaseStarted
-from clcore.methods.base import ClosedForm, Context, Method, Phase, PhaseResult, Plan, Terms
+from clcore.methods.base import ClosedForm, Method, Phase, PhaseResult, Plan, Terms
 from clcore.methods.composition import Composition
+from clcore.methods.context import Context
 from clcore.methods.parts.guard import Guard
 from clcore.minibatches import MiniBatches
 from clcore.networks.classifier import Classifier

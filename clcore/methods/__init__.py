@@ -1,3 +1,3 @@
 """Continual-learning methods, one file each. `SUPPORT` names the shared modules."""
 
-SUPPORT = ("base", "composition", "parts")
+SUPPORT = ("base", "context", "composition", "parts")

@@ -77,6 +77,7 @@ class AGEM(Method):
             return
         if self._gradients is None:
             self._gradients = Gradients(self.classifier.network, 2)
+        self.context.charge(reference.count)
         gradients = self._gradients
         gradients.record(0, self.classifier, [reference])
         gradients.read(1)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from clcore.batch import Batch
 from clcore.benchmarks.base import Task
-from clcore.methods.base import Context, Method, Plan, Terms
+from clcore.methods.base import Method, Plan, Terms
+from clcore.methods.context import Context
 from clcore.spec import check_seams
 
 _EXCLUSIVE = ("adapt", "phases", "task_loss", "predict")

@@ -13,7 +13,6 @@ from __future__ import annotations
 from clcore.benchmarks.base import Task
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Terms
-from clcore.methods.parts.cost import examples_used
 from clcore.methods.parts.importance import Estimator, fisher_diagonal
 from clcore.methods.parts.springs import PenaltyStep, Springs, penalty_step_knob
 
@@ -54,13 +53,11 @@ class EWC(Method):
         if task.index + 1 == len(self.context.stream.tasks):
             self.springs.note_drift()
             return
-        labels = self.classifier.training_units(task.index).sum() if self.hyper.fisher == "exact" else 1
-        self.context.charge(examples_used(task.train, self.hyper.fisher_samples) * labels)
         self.springs.add(
             fisher_diagonal(
                 self.classifier, task.train, task.index,
                 estimator=self.hyper.fisher, samples=self.hyper.fisher_samples, generators=self.draws,
-                pulse=self.context.pulse,
+                pulse=self.context.pulse, charge=self.context.charge,
             )
         )  # fmt: skip
 

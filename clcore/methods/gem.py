@@ -84,6 +84,7 @@ class GEM(Method):
         if self._blocks is None:
             self._blocks = [list(self.memory.everything(_ROWS, task=k)) for k in range(past)]
             self._gradients = Gradients(self.classifier.network, past + 1)
+        self.context.charge(self.memory.counts)
         gradients = self._gradients
         for k, blocks in enumerate(self._blocks):
             gradients.record(k, self.classifier, blocks)

@@ -72,7 +72,8 @@ class MAS(Method):
         """Ω of one task, at the present weights."""
         return output_sensitivity(
             self.classifier, task.train, task.index,
-            generators=self.draws, samples=self.hyper.samples, pulse=self.context.pulse,
+            generators=self.draws, samples=self.hyper.samples,
+            pulse=self.context.pulse, charge=self.context.charge,
         )  # fmt: skip
 
     def merged(self, new: ReplicaVector, earlier: int) -> ReplicaVector:

@@ -36,5 +36,6 @@ class LocalMAS(MAS):
     def measured(self, task: Task) -> ReplicaVector:
         return input_output_correlation(
             self.classifier, task.train, task.index,
-            generators=self.draws, samples=self.hyper.samples, pulse=self.context.pulse,
+            generators=self.draws, samples=self.hyper.samples,
+            pulse=self.context.pulse, charge=self.context.charge,
         )  # fmt: skip

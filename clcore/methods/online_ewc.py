@@ -69,7 +69,7 @@ class OnlineEWC(Method):
         fisher = fisher_diagonal(
             self.classifier, task.train, task.index,
             estimator=self.hyper.fisher, samples=self.hyper.fisher_samples, generators=self.draws,
-            pulse=self.context.pulse,
+            pulse=self.context.pulse, charge=self.context.charge,
         )  # fmt: skip
         fisher = normalized(fisher, self.hyper.normalize, self.classifier.network.parameter_count)
         earlier = self.springs.importance  # γF*

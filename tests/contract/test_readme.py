@@ -12,7 +12,7 @@ import torch
 
 from clcore import registry
 from clcore.benchmarks.split_digits import SplitDigits
-from clcore.methods.base import Context
+from clcore.methods.context import Context
 from tests.training_cases import digits_run, learner_for
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

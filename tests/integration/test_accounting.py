@@ -57,6 +57,24 @@ def test_a_composition_pays_for_its_parts():
     assert both == replay + 2 * 64 * 10
 
 
+@pytest.mark.parametrize(
+    ("method", "extra"),
+    [
+        ("online-ewc", 2 * 64 * 10),  # as EWC
+        ("mas", 2 * 64),  # one backward pass for the length of the output
+        ("mas-local", 0),  # reads activations only
+        ("si", 0),
+        ("rwalk", 0),
+        ("lwf", 0),  # the old network only answers
+        ("gem", 4 * 10 + 4 * 20),  # four steps a task, each over the ten examples kept of every past one
+        ("agem", 4 * 10 + 4 * 20),  # fewer than a reference batch: all of them
+    ],
+)
+def test_a_method_pays_for_its_own_passes(method, extra):
+    result = result_of(digits_run(method, memories=(30,), **SMALL))
+    assert gradient_samples(result) == [3 * 64 + extra]
+
+
 @pytest.mark.parametrize("method", ["er", "er+ewc"])
 def test_streams_of_unequal_length_count_as_they_would_alone(method):
     case = {"benchmark": "split-digits", "options": {"order": "seeded"}, "batch_size": 7, "memories": (40,)}

@@ -50,12 +50,14 @@ class Sampling(TypedDict, total=False):
     samples     how many are drawn per replica (None: all of them)
     chunk       examples per replica that go through the network at once
     pulse       called between chunks, so that a person can pause or cancel
+    charge      told what the pass costs: examples × backward passes per replica, (K,)
     """
 
     generators: Required[Generators]
     samples: int | None
     chunk: int
     pulse: Callable[[], None]
+    charge: Callable[[Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,11 @@ def fisher_diagonal(
         picked = log_p.gather(-1, label.unsqueeze(-1)).sum()
         return [delta * delta for delta in seen.gradients(picked)]
 
-    lots = estimator == "sampled"
-    return _mean_of_products(classifier, split, task, torch.square, squared_gradients, lots=lots, **sampling)
+    return _mean_of_products(
+        classifier, split, task, torch.square, squared_gradients,
+        passes=int(classifier.training_units(task).sum()) if estimator == "exact" else 1,
+        lots=estimator == "sampled", **sampling,
+    )  # fmt: skip
 
 
 def output_sensitivity(classifier: Classifier, split: Split, task: int, **sampling: Unpack[Sampling]) -> ReplicaVector:
@@ -130,7 +135,7 @@ def input_output_correlation(
         active = F.pad(seen.units, (0, head.width - len(seen.units)))  # dead units are never active
         return [2 * (r.outputs.abs() * active if r.layer is head else r.outputs.relu()) for r in seen.tape]
 
-    return _mean_of_products(classifier, split, task, torch.abs, sizes_of_outputs, **sampling)
+    return _mean_of_products(classifier, split, task, torch.abs, sizes_of_outputs, passes=0, **sampling)
 
 
 def _mean_of_products(
@@ -144,9 +149,14 @@ def _mean_of_products(
     samples: int | None = None,
     chunk: int = 64,
     pulse: Callable[[], None] = lambda: None,
+    charge: Callable[[Tensor], None] = lambda samples: None,
+    passes: int = 1,
     lots: bool = False,
 ) -> ReplicaVector:
-    """1/N Σ_n u_nᵀ v_n of every layer, with u = `of_inputs` of what went in and v one of `of_outputs` for each layer."""
+    """1/N Σ_n u_nᵀ v_n of every layer, with u = `of_inputs` of what went in and v one of `of_outputs` for each layer.
+
+    `of_outputs` makes `passes` backward passes.
+    """
     network = classifier.network
     totals = {p: torch.zeros_like(p) for p in network.parameters()}
     units = classifier.training_units(task)
@@ -167,6 +177,7 @@ def _mean_of_products(
         for record, v in zip(tape, outputs, strict=True):
             _add_products(totals, record, of_inputs(record.inputs.detach()), v * weight)
     counts = torch.tensor([len(c) for c in chosen], dtype=torch.float32, device=device)
+    charge(counts * passes)
     return ReplicaVector(totals.values()) * (1 / counts)
 
 

@@ -34,7 +34,7 @@ from torch import Tensor
 from clcore.batch import Batch
 from clcore.benchmarks.base import Task
 from clcore.errors import RequestError
-from clcore.methods.base import Context
+from clcore.methods.context import Context
 from clcore.methods.parts import exemplars
 from clcore.networks.layers import aligned_rows
 from clcore.state import Stateful
