@@ -48,7 +48,7 @@ class RWalk(Method):
 
     class Hyper(Knobs):
         strength: float = knob(
-            1.0, ge=0, le=1e9, scale="log", axis=True, symbol="λ", help="how firmly important weights are held"
+            3.0, ge=0, le=1e9, scale="log", axis=True, symbol="λ", help="how firmly important weights are held"
         )
         averaging: float = knob(
             0.9, ge=0, le=1, symbol="α", help="share of the latest interval in the running Fisher information"

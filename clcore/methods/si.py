@@ -5,8 +5,9 @@ end its importance grows by ω_i/(Δ_i²+ξ), Δ_i being how far it moved in the
 (eq. 4; no ½) holds it at the task's solution θ̃. There is no pass over the data: everything is measured while training.
 
 Choices: ω uses the gradient without the penalty's, and Δθ is the whole step. A noisy path can end in a negative Ω, which would
-reward drift, so it is cut off at 0 when a task ends, as in the authors' code; `clamp` turns that off. The same Ω is estimated
-after the last task, where only pictures use it. ω is noisy in the first steps of a task if an optimizer keeps its moments.
+reward drift (weight decay does that; plain descent cannot), so it is cut off at 0 when a task ends, as in the authors' code;
+`clamp` turns that off. Ω grows after the last task too, where only pictures use it. An optimizer that keeps its moments from
+task to task puts some of the earlier task's direction into the first steps of ω.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ class SI(Method):
     )
     stores = "three numbers per weight: its importance, where it is held, and its diary of the present task"
     needs_boundaries = True
-    sweep = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+    sweep = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
     class Hyper(Knobs):
         strength: float = knob(
-            1.0, ge=0, le=1e9, scale="log", axis=True, symbol="c", help="how firmly important weights are held"
+            0.1, ge=0, le=1e9, scale="log", axis=True, symbol="c", help="how firmly important weights are held"
         )
         damping: float = knob(
             0.1,

@@ -60,7 +60,7 @@ def test_the_integrals_of_a_path_sum_to_the_decrease_of_the_tasks_loss(penalty_s
     """Full batches and small steps. In the second task the springs pull, but their energy is not the task's loss."""
     settings = {"si.penalty_step": penalty_step, "si.clamp": False}
     run = digits_run(
-        "si", seeds=(0, 1), strengths=(0.5,), tasks=2, options={"train_per_task": 64}, batch_size=64, epochs=300,
+        "si", seeds=(0, 1), strengths=(0.5,), tasks=2, options={"train_per_task": 64}, batch_size=64, epochs=500,
         lr=0.02, settings=settings, live_points=0,
     )  # fmt: skip
     learner = learner_for(run)
