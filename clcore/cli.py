@@ -330,7 +330,7 @@ class _ProgressBar:
         if isinstance(event, RunStarted):
             self._bar.reset(total=float(len(event.tasks)))
             if event.note:
-                self._bar.write(event.note, file=sys.stderr)
+                self._bar.write(f"{event.method}: {event.note}", file=sys.stderr)
         elif isinstance(event, Progress):
             self._bar.set_postfix_str(f"task {event.task}")
             self._bar.update(max(0.0, event.position - self._bar.n))

@@ -52,8 +52,8 @@ def _fit_epochs(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Con
     epochs = run.epochs if each <= 0 else max(1, min(_MOST_EPOCHS, round((wanted - one + each) / each)))
     takes = one + (epochs - 1) * each
     note = (
-        f"{run.method.name} trains {epochs} epoch{'s' if epochs > 1 else ''}: about {readable_count(takes)} gradient samples "
-        f"a network for a budget of {readable_count(wanted)}."
+        f"{epochs} epoch{'s' if epochs > 1 else ''}: {readable_count(takes)} gradient samples for a budget of "
+        f"{readable_count(wanted)}."
     )
     return run.model_copy(update={"epochs": epochs}), note
 
@@ -71,16 +71,13 @@ def _fit_memory(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Con
         )
     if not run.method.uses_memory:
         grid = run.grid.model_copy(update={"memories": (0,)})
-        return run.model_copy(update={"grid": grid}), (
-            f"{name} keeps {readable_bytes(fixed)} of its budget of {readable_bytes(budget)}."
-        )
+        note = f"It keeps {readable_bytes(fixed)} of {readable_bytes(budget)}."
+        return run.model_copy(update={"grid": grid}), note
     each = (kept[1] - fixed) / _TRIAL_MEMORY
     examples = int((budget - fixed) / each) if each > 0 else 0
     grid = run.grid.model_copy(update={"memories": (examples,)})
-    return run.model_copy(update={"grid": grid}), (
-        f"{name} remembers {examples} examples: {readable_bytes(fixed + examples * each)} of its budget of "
-        f"{readable_bytes(budget)}."
-    )
+    note = f"It keeps {examples} examples: {readable_bytes(fixed + examples * each)} of {readable_bytes(budget)}."
+    return run.model_copy(update={"grid": grid}), note
 
 
 def _trial(

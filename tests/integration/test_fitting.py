@@ -61,7 +61,7 @@ def test_the_plan_says_what_the_budget_came_to():
     result_of(digits_run("er", epochs=6, gradient_samples="fine-tuning", **SMALL), report=events.append)
     assert isinstance(events[0], Preparing) and "budget" in events[0].message
     started = next(e for e in events if isinstance(e, RunStarted))
-    assert started.epochs == 4 and "er trains 4 epochs: about 1.3 k gradient samples" in started.note
+    assert started.epochs == 4 and started.note == "4 epochs: 1.3 k gradient samples for a budget of 1.2 k."
 
 
 KEPT = 4 * (65 * 32 + 33 * 32 + 33 * 10)  # bytes of a network of the test's size
@@ -139,7 +139,7 @@ def test_both_on_the_command_line(tmp_path, capsys):
     finetune, er = json.loads(target.read_text())["runs"]
     assert finetune["epochs"] == 4 and er["epochs"] == 2 and er["replicas"][0]["memory"] == 1500 // EXAMPLE
     printed = capsys.readouterr()
-    assert "er trains 2 epochs" in printed.err and "Rank only" not in printed.out
+    assert "er: It keeps 20 examples: 1.4 kB of 1.5 kB. 2 epochs: " in printed.err and "Rank only" not in printed.out
     assert main([*arguments, "--method", "ewc", "--memory-bytes", "10"]) == 2
     assert "ewc keeps" in capsys.readouterr().err
     for wrong, sentence in (
