@@ -75,6 +75,7 @@ def protocol(spec: RunSpec, *, device: str, versions: dict[str, str]) -> dict[st
             "kind": chosen.kind, "strengths": chosen.strengths, "configurations": chosen.configurations,
             "provenance": chosen.provenance,
         },
+        "budgets": {"gradient_samples": spec.gradient_samples, "memory_bytes": spec.memory_bytes},
         "code_version": versions.get("clcore", ""), "versions": versions, "device": device,
     }  # fmt: skip
 
@@ -90,11 +91,13 @@ def conditions(spec: RunSpec) -> dict[str, Any]:
         "scenario": spec.scenario,
         "network": spec.network.model_dump(mode="json"),
         "optimizer": spec.optimizer.model_dump(mode="json"),
-        "epochs": spec.epochs,
+        "epochs": None if isinstance(spec.gradient_samples, int) else spec.epochs,
         "batch size": spec.batch_size,
         "active classes": spec.active_classes if spec.scenario == "class" else None,
         "optimizer state": spec.optimizer_state,
         "seeds": sorted(spec.grid.seeds),
+        "equal compute": spec.gradient_samples,
+        "memory budget": spec.memory_bytes,
     }
 
 
@@ -123,7 +126,9 @@ class Entry:
 
 
 def _alike(a: Entry, b: Entry) -> bool:
-    """Whether the memory bytes agree: within 5 %, setting by setting."""
+    """Whether the memory bytes agree: the same budget in bytes, or within 5 %, setting by setting."""
+    if a.spec.memory_bytes is not None and a.spec.memory_bytes == b.spec.memory_bytes:
+        return True
     ours, theirs = a.bytes, b.bytes
     return len(ours) == len(theirs) and all(
         abs(x - y) <= SAME_BYTES * max(x, y)

@@ -216,10 +216,33 @@ def experiment_from(options: argparse.Namespace) -> ExperimentSpec:
         grid=make(
             Grid,
             seeds=_numbers(options.seeds, int, "--seeds"),
-            memories=_numbers(options.memory, int, "--memory"),
+            memories=_numbers(options.memory or "200", int, "--memory"),
         ),
+        gradient_samples=_equal(options.equal),
+        memory_bytes=_bytes(options),
         methods=_chosen_methods(options),
     )
+
+
+def _equal(text: str | None) -> int | str | None:
+    """`gradient-samples`: as many as fine-tuning takes; `gradient-samples=N`: that many."""
+    if text is None:
+        return None
+    name, equals, number = text.partition("=")
+    if name != "gradient-samples":
+        raise RequestError(f"--equal {text} is not allowed: write gradient-samples or gradient-samples=N.")
+    if not equals:
+        return "fine-tuning"
+    found = _numbers(number, int, "--equal gradient-samples")
+    if len(found) > 1:
+        raise RequestError(f"--equal {text} is not allowed: give one number.")
+    return found[0]
+
+
+def _bytes(options: argparse.Namespace) -> int | None:
+    if options.memory_bytes is not None and options.memory is not None:
+        raise RequestError("--memory counts examples and --memory-bytes bytes; give one of them.")
+    return options.memory_bytes
 
 
 def _usual_lr(training: Training, optimizer: str) -> float:
@@ -307,7 +330,7 @@ class _ProgressBar:
         if isinstance(event, RunStarted):
             self._bar.reset(total=float(len(event.tasks)))
             if event.note:
-                self._bar.write(event.note, file=sys.stderr)
+                self._bar.write(f"{event.method}: {event.note}", file=sys.stderr)
         elif isinstance(event, Progress):
             self._bar.set_postfix_str(f"task {event.task}")
             self._bar.update(max(0.0, event.position - self._bar.n))
@@ -398,8 +421,15 @@ def _add_run_arguments(run: argparse.ArgumentParser) -> None:
         "--strengths", action="append", default=[], metavar="METHOD=1,10", help="sweep a method's strength"
     )
     run.add_argument(
-        "--memory", default="200", metavar="N,N", help="replay budgets in examples, for the whole stream (default 200)"
+        "--memory", metavar="N,N", help="replay budgets in examples, for the whole stream (default 200)"
     )
+    run.add_argument(
+        "--memory-bytes", type=int, metavar="N", help="instead: bytes for all that a method keeps; replay gets what is left"
+    )
+    run.add_argument(
+        "--equal", metavar="gradient-samples[=N]",
+        help="fit each method's epochs to the gradient samples that fine-tuning takes in --epochs, or to N",
+    )  # fmt: skip
     run.add_argument("--seeds", default="0", metavar="N,N", help="default 0")
     run.add_argument("--epochs", type=int)
     run.add_argument("--batch-size", type=int)

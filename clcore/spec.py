@@ -100,6 +100,16 @@ class _Conditions(_Frozen):
     live_examples: int = Field(100, ge=1, le=10_000, description="test examples of each task in a live evaluation")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     grid: Grid = Grid()
+    gradient_samples: Literal["fine-tuning"] | int | None = Field(
+        None,
+        description="equal compute: gradient samples of a network over the whole stream, to which the epochs are fitted; "
+        "`fine-tuning`: as many as that takes in the given epochs",
+    )
+    memory_bytes: int | None = Field(
+        None, ge=0, le=10**15,
+        description="equal memory: bytes that a network's method may keep beside the plain network; a replay memory gets what "
+        "is left after everything else, whatever the grid says",
+    )  # fmt: skip
 
     def _check_conditions(self) -> None:
         card = catalogue().benchmark(self.benchmark)
@@ -116,6 +126,8 @@ class _Conditions(_Frozen):
             raise RequestError(
                 f"momentum = {self.optimizer.momentum:g} belongs to SGD; with adam leave it at 0 or choose --optimizer sgd."
             )
+        if isinstance(self.gradient_samples, int) and self.gradient_samples < 1:
+            raise RequestError(f"{self.gradient_samples} gradient samples are not allowed: give at least 1.")
         _check_axis("seed", self.grid.seeds, 0, 2**31 - 1)
         _check_axis("memory budget", self.grid.memories, 0, 10_000_000)
 
@@ -149,7 +161,8 @@ class RunSpec(_Conditions):
         if part is not None:
             chosen = self.method.part_settings(part.name)[part.strength.name]
             strengths = self.method.strengths or (chosen,)
-        memories: Sequence[int | None] = self.grid.memories if self.method.uses_memory else (None,)
+        fixed = self.method.uses_memory and self.memory_bytes is None  # else the examples follow from the bytes
+        memories: Sequence[int | None] = self.grid.memories if fixed else (None,)
         return tuple(Replica(s, x, m) for s in self.grid.seeds for x in strengths for m in memories)
 
     def digest(self, replica: Replica) -> str:
@@ -158,6 +171,9 @@ class RunSpec(_Conditions):
         The device and the live evaluation are left out: they do not change a final number.
         """
         base = self.model_dump(mode="json", exclude={"grid", "device", "live_points", "live_examples"})
+        for equal in ("gradient_samples", "memory_bytes"):
+            if base[equal] is None:
+                del base[equal]
         base["options"] = self.benchmark_options
         base["method"] = {
             "name": self.method.name,
@@ -170,7 +186,7 @@ class RunSpec(_Conditions):
 
     def dropped_axes(self) -> tuple[str, ...]:
         """Grid axes that this method does not have, as words ("memory")."""
-        return () if self.method.uses_memory or len(self.grid.memories) == 1 else ("memory",)
+        return () if self.method.uses_memory or self.memory_bytes is not None or len(self.grid.memories) == 1 else ("memory",)
 
 
 class ExperimentSpec(_Conditions):

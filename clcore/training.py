@@ -20,8 +20,9 @@ from clcore.benchmarks.base import Benchmark, Stream
 from clcore.control import Control
 from clcore.errors import Cancelled, LabError, RequestError, TrainingError
 from clcore.events import Event, Preparing, ReplicaInfo, Resumed, RunFinished, RunStarted, TaskFinished
+from clcore.fitting import Fitted, fitted
 from clcore.learner import Learner, Rows
-from clcore.spec import RunSpec
+from clcore.spec import Replica, RunSpec, from_json
 
 Report = Callable[[Event], Any]
 Announce = Callable[[str, float | None], None]
@@ -69,17 +70,33 @@ class _Session:
         benchmark.prepare(_Announcer(report, announce, self.control))
         self.stream: Stream = benchmark.stream([r.seed for r in run.replicas])
         capacity.check_fits(run, build, self.stream.outputs, self.device)
-        vectorized = all(registry.methods()[part].vectorized for part in run.method.parts)
         self._saved = self._checkpoint()
-        planned = capacity.groups(run, self.stream, self.device, vectorized)
+        self.fitted = self._fit(benchmark)
+        vectorized = all(registry.methods()[part].vectorized for part in run.method.parts)
+        planned = capacity.groups(self.fitted.run, self.stream, self.device, vectorized)
         groups = self._saved["groups"] if self._saved else planned
         for members in groups:
             self.control.at_step()
-            self.learners.append(Learner(run, members, benchmark, report, self.control, self._overall))
+            self.learners.append(Learner(self.fitted.run, members, benchmark, report, self.control, self._overall))
         if run.optimizer_state == "keep" and self.learners[0].method.freezes:
             raise RequestError(
                 f"{run.method.name} freezes weights and needs fresh optimizers; choose --optimizer-state reset."
             )
+
+    def _fit(self, benchmark: Benchmark) -> Fitted:
+        """The run with the epochs and the memory that its budgets come to; a checkpoint remembers them."""
+        if self.run.gradient_samples is None and self.run.memory_bytes is None:
+            return Fitted(self.run, "")
+        if self._saved:
+            return Fitted(from_json(RunSpec, self._saved["fitted"]), "")
+        self.report(Preparing(message="Measuring what the budget allows", share=None))
+        return fitted(self.run, benchmark, self.stream, self.control)
+
+    @property
+    def replicas(self) -> list[tuple[Replica, str]]:
+        """The replicas as they are trained, with the digests of what was asked for."""
+        asked = [self.run.digest(replica) for replica in self.run.replicas]
+        return list(zip(self.fitted.run.replicas, asked, strict=True))
 
     def run_all(self) -> dict[str, Any]:
         done = self._resume(self._saved)
@@ -136,19 +153,20 @@ class _Session:
             scenario=self.run.scenario,
             tasks=[task.name for task in self.stream.tasks],
             replicas=[
-                ReplicaInfo(seed=r.seed, strength=r.strength, memory=r.memory, digest=self.run.digest(r))
-                for r in self.run.replicas
+                ReplicaInfo(seed=r.seed, strength=r.strength, memory=r.memory, digest=digest)
+                for r, digest in self.replicas
             ],
-            epochs=self.run.epochs,
+            epochs=self.fitted.run.epochs,
             chance=chance_levels(self.stream),
             test_examples=[int(task.test.lengths.min()) for task in self.stream.tasks],
             train_examples=[int(task.train.lengths.min()) for task in self.stream.tasks],
             device=self._device_name(),
             versions=_versions(),
-            note=f"{self.run.method.name} has no {' and '.join(dropped)} axis; its values are dropped."
-            if dropped
-            else "",
-        )
+            note=" ".join(filter(None, [
+                f"{self.run.method.name} has no {' and '.join(dropped)} axis; its values are dropped." if dropped else "",
+                self.fitted.note,
+            ])),
+        )  # fmt: skip
 
     def _device_name(self) -> str:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
@@ -170,7 +188,7 @@ class _Session:
         lost = set(self._diverged())
         gradient_samples = self._gathered([c.gradient_samples for c in counters])
         replicas = []
-        for k, replica in enumerate(self.run.replicas):
+        for k, (replica, digest) in enumerate(self.replicas):
             matrix = [rows[k] for rows in self.test] + [[None] * tasks] * missing
             validation = None
             if all(rows is not None for rows in self.validation):
@@ -178,7 +196,7 @@ class _Session:
             replicas.append(
                 {
                     "seed": replica.seed, "strength": replica.strength, "memory": replica.memory,
-                    "digest": self.run.digest(replica),
+                    "digest": digest,
                     "status": "diverged" if k in lost else status,
                     "accuracy_matrix": matrix, "validation_matrix": validation,
                     **metrics.summary(matrix, self.run.scenario),
@@ -191,6 +209,7 @@ class _Session:
         return {
             "method": self.run.method.name,
             "status": status,
+            "epochs": self.fitted.run.epochs,
             "train_samples": sum(c.train_samples for c in counters),
             "train_seconds": sum(c.train_seconds for c in counters),
             "train_cpu_seconds": sum(c.train_cpu_seconds for c in counters),
@@ -206,6 +225,7 @@ class _Session:
         state = {
             "version": _CHECKPOINT_VERSION,
             "spec": self.run.model_dump_json(),
+            "fitted": self.fitted.run.model_dump_json(),
             "tasks": seen,
             "device": self.device.type,
             "groups": [learner.members for learner in self.learners],

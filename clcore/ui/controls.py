@@ -89,6 +89,8 @@ def experiment_form() -> tuple[RunSpec, ...]:
         training = _training_controls(
             default, sgd=st.session_state.get("optimizer", default["optimizer"]) == "sgd", scenarios=scenarios
         )
+    with st.expander(_("Equal budgets"), icon=":material/balance:", key="budget-settings"):
+        training |= _budget_controls(default)
     with st.expander(_("Benchmark and method settings"), icon=":material/build:", key="more-settings"):
         options = _knob_controls(card.title, "option", card.knobs, default)
         settings = {m.name: _knob_controls(m.title, m.name, m.knobs, default) for m in chosen}
@@ -96,13 +98,18 @@ def experiment_form() -> tuple[RunSpec, ...]:
 
 
 def _memory_control(default: dict[str, Any], chosen: Sequence[MethodCard]) -> list[int | str]:
-    used = any(card.uses_memory for card in chosen)
+    in_bytes = st.session_state.get("bytes") is not None
+    used = any(card.uses_memory for card in chosen) and not in_bytes
+    if used:
+        told = _("How many old examples a rehearsal method may keep, for the whole stream. "
+                 "Several budgets are trained at once.")  # fmt: skip
+    elif in_bytes:
+        told = _("The memory is given in bytes, under Equal budgets.")
+    else:
+        told = _("None of the chosen methods keeps examples. Experience replay does.")
     given = st.multiselect(
         _("Memory, in examples"), _budgets(), default=default["memory"], key="memory",
-        accept_new_options=True, disabled=not used, format_func=str,
-        help=_("How many old examples a rehearsal method may keep, for the whole stream. "
-               "Several budgets are trained at once.")
-        if used else _("None of the chosen methods keeps examples. Experience replay does."),
+        accept_new_options=True, disabled=not used, format_func=str, help=told,
     )  # fmt: skip
     return given if used else list(default["memory"])
 
@@ -188,6 +195,22 @@ def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[s
         "optimizer_state": state, "hidden": hidden,
         "optimizer": {"name": optimizer, "lr": lr, "momentum": momentum if sgd else 0.0, "weight_decay": decay},
     }  # fmt: skip
+
+
+def _budget_controls(default: dict[str, Any]) -> dict[str, Any]:
+    equal = st.toggle(
+        _("Equal compute"), default["equal"], key="equal",
+        help=_("Every method gets about as many gradient samples as fine-tuning takes in the epochs given: one that "
+               "replays, or looks at its data again, trains fewer epochs, but at least one. What an epoch of a method costs "
+               "is measured before it trains. The result states the number that was reached."),
+    )  # fmt: skip
+    bytes_ = st.number_input(
+        _("Equal memory, in bytes"), key="bytes", **_range("bytes"), value=default["bytes"], step=1000,
+        placeholder=_("none"),
+        help=_("What a method may keep beside the network: a rehearsal method fills what its other state leaves with "
+               "examples. A method whose state is larger is refused."),
+    )  # fmt: skip
+    return {"gradient_samples": "fine-tuning" if equal else None, "memory_bytes": bytes_}
 
 
 def _knob_controls(title: str, prefix: str, knobs: Sequence[Knob], default: dict[str, Any]) -> dict[str, Any]:

@@ -137,7 +137,8 @@ def _difference(name: str) -> str:
         "benchmark": _("benchmark"), "options": _("benchmark options"), "scenario": _("scenario"),
         "network": _("network"), "optimizer": _("optimizer"), "epochs": _("epochs"), "batch size": _("batch size"),
         "active classes": _("active classes"), "optimizer state": _("optimizer state"), "seeds": _("seeds"),
-        "memory bytes": _("memory bytes"), "selection of strengths": _("how strengths were chosen"),
+        "memory bytes": _("memory bytes"), "equal compute": _("equal compute"), "memory budget": _("memory budget"),
+        "selection of strengths": _("how strengths were chosen"),
     }[name]  # fmt: skip
 
 
@@ -196,8 +197,12 @@ def _settings(row: RunRow) -> str:
     if part := method.swept_part:
         values = method.strengths or (method.part_settings(part.name)[part.strength.name],)
         words.append(f"{part.strength.symbol or part.strength.name} " + ", ".join(f"{v:g}" for v in values))
-    if method.uses_memory:
+    if row.spec.memory_bytes is not None:
+        words.append(_("memory {bytes}").format(bytes=readable_bytes(row.spec.memory_bytes)))
+    elif method.uses_memory:
         words.append(_("memory {n}").format(n=", ".join(str(m) for m in row.spec.grid.memories)))
+    if row.spec.gradient_samples is not None:
+        words.append(_("equal compute"))
     return " · ".join(words)
 
 

@@ -263,7 +263,7 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
     live_plot(
         _curves(
             row.id, series.seq, config, tuple(tasks), series.position if row.live and series.started else None,
-            st.session_state.get("axis") or "tasks", row.spec.epochs, series,
+            st.session_state.get("axis") or "tasks", series.started.epochs if series.started else row.spec.epochs, series,
         ),
         key=f"curves-{row.id}",
         alt=_("Accuracy of {method} on each task while it learns one after the other. {result}").format(

@@ -91,6 +91,8 @@ CHANGES = {
     "er-memory_update": "online",
     "joint-restart": True,
     "optimizer": "ADAM",
+    "equal": True,
+    "bytes": "5000000",
 }
 
 
@@ -130,7 +132,7 @@ def change(lab: LabPage, key: str, wish) -> None:
 
 
 def unfold(lab: LabPage) -> None:
-    for key in ("training-settings", "more-settings"):
+    for key in ("training-settings", "budget-settings", "more-settings"):
         lab.key(key).locator("summary").click()
     lab.key("optimizer-state").locator("input").wait_for()
     lab.key("option-validation").locator("input").wait_for()
@@ -141,7 +143,7 @@ def test_a_link_reproduces_every_control(server, new_page):
     unfold(lab)
     for key, wish in CHANGES.items():
         change(lab, key, wish)
-    lab.until(lambda: lab.query.get("optimizer") == ["adam"])  # the last one
+    lab.until(lambda: lab.query.get("bytes") == ["5000000"])  # the last one
     wanted = {key: value for key, value in lab.controls().items() if key != "no-strength"}
     assert set(CHANGES) <= set(wanted) and len(lab.query) > 20
     untouched = set(wanted) - set(CHANGES) - {"l2-strength", "ewc-sweep", "method-rehearsal"}

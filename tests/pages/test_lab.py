@@ -342,3 +342,25 @@ def test_what_cannot_be_added_is_not_offered_and_refused(monkeypatch):
 def test_an_unknown_regularizer_in_a_link_is_said(app):
     at = app(method=["er"], **{"er.with": "joint"})
     assert "`er.with`" in words(at) and at.selectbox(key="er.with").value is None
+
+
+# ---- equal budgets --------------------------------------------------------------------------------------------------
+
+
+def test_equal_budgets_are_in_the_link_and_in_the_runs(app, store):
+    at = app(method=["er", "ewc"])
+    at.toggle(key="equal").set_value(True).run()
+    at.number_input(key="bytes").set_value(150_000).run()
+    assert (at.query_params["equal"], at.query_params["bytes"]) == ("true", "150000")
+    assert at.multiselect(key="memory").disabled and "in bytes" in at.multiselect(key="memory").help
+    at.button(key="run").click().run()
+    specs = [row.spec for row in store.runs()]
+    assert {(s.gradient_samples, s.memory_bytes) for s in specs} == {("fine-tuning", 150_000)}
+    values = values_of(link_of(specs[::-1]))
+    assert (values["equal"], values["bytes"], values["method"]) == (True, 150_000, ["er", "ewc"])
+
+
+def test_a_budget_in_a_link_that_cannot_be_is_said(app):
+    assert "bytes" in words(app(bytes="-3")) and "bytes" in words(app(bytes="many"))
+    at = app(bytes="0")
+    assert at.number_input(key="bytes").value == 0 and not at.warning

@@ -1,0 +1,150 @@
+"""Equal compute and equal memory: budgets become epochs and examples, and the result states what was reached."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from clcore.accounting import Entry, comparability_key, differences
+from clcore.cli import main
+from clcore.control import Control
+from clcore.errors import Cancelled, RequestError
+from clcore.events import Evaluated, Preparing, RunStarted
+from clcore.spec import RunSpec, from_json
+from tests.training_cases import digits_run, result_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SMALL = {"tasks": 3, "options": {"train_per_task": 64}}
+STREAM = 3 * 64
+
+
+def reached(result) -> set[int]:
+    return {r["gradient_samples"] for r in result["replicas"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "epochs", "samples"),
+    [
+        ("finetune", 6, 6 * STREAM),
+        ("er", 4, 4 * STREAM + 4 * 2 * 64),  # as much again in the second and third task
+        ("joint", 3, 3 * (1 + 2 + 3) * 64),
+        (
+            "ewc",
+            1,
+            STREAM + 2 * 64 * 10,
+        ),  # its Fisher information alone is more than the budget: one epoch is the least
+    ],
+)
+def test_epochs_are_fitted_to_what_fine_tuning_takes(method, epochs, samples):
+    result = result_of(digits_run(method, epochs=6, gradient_samples="fine-tuning", **SMALL))
+    assert result["epochs"] == epochs and reached(result) == {samples}
+    assert result["protocol"]["budgets"] == {"gradient_samples": "fine-tuning", "memory_bytes": None}
+
+
+@pytest.mark.parametrize("asked", [1, 4 * STREAM - 90, 4 * STREAM, 4 * STREAM + 90, 10**9])
+def test_a_number_is_met_by_the_nearest_number_of_epochs(asked):
+    run = digits_run("finetune", gradient_samples=min(asked, 20 * STREAM), **SMALL)
+    assert result_of(run)["epochs"] == {1: 1, 10**9: 20}.get(asked, 4)
+
+
+def test_a_fitted_run_is_the_run_with_these_epochs_bit_for_bit():
+    """The trials touch no generator of the run."""
+    fitted = result_of(digits_run("er+ewc", seeds=(0, 1), epochs=4, gradient_samples=5 * STREAM, **SMALL))
+    plain = result_of(digits_run("er+ewc", seeds=(0, 1), epochs=fitted["epochs"], **SMALL))
+    for key in ("accuracy_matrix", "validation_matrix", "gradient_samples"):
+        assert [r[key] for r in fitted["replicas"]] == [r[key] for r in plain["replicas"]]
+
+
+def test_the_plan_says_what_the_budget_came_to():
+    events = []
+    result_of(digits_run("er", epochs=6, gradient_samples="fine-tuning", **SMALL), report=events.append)
+    assert isinstance(events[0], Preparing) and "budget" in events[0].message
+    started = next(e for e in events if isinstance(e, RunStarted))
+    assert started.epochs == 4 and started.note == "4 epochs: 1.3 k gradient samples for a budget of 1.2 k."
+
+
+KEPT = 4 * (65 * 32 + 33 * 32 + 33 * 10)  # bytes of a network of the test's size
+EXAMPLE = 64 + 8
+
+
+@pytest.mark.parametrize(("method", "fixed"), [("er", 0), ("er+ewc", 2 * KEPT)])
+def test_a_replay_memory_gets_what_is_left(method, fixed):
+    budget = fixed + 30 * EXAMPLE + 71
+    result = result_of(digits_run(method, seeds=(0, 1), memory_bytes=budget, memories=(5, 10), **SMALL))
+    assert [(r["seed"], r["memory"]) for r in result["replicas"]] == [(0, 30), (1, 30)]
+    for replica in result["replicas"]:
+        assert budget - EXAMPLE < replica["bytes"] - KEPT <= budget
+    plain = result_of(digits_run(method, seeds=(0, 1), memories=(30,), **SMALL))
+    assert [r["accuracy_matrix"] for r in result["replicas"]] == [r["accuracy_matrix"] for r in plain["replicas"]]
+
+
+def test_a_method_whose_state_is_larger_is_refused_with_one_sentence():
+    with pytest.raises(RequestError, match=r"ewc keeps 27.7 kB beside the network, more than the budget of 27.7 kB"):
+        result_of(digits_run("ewc", memory_bytes=2 * KEPT - 1, **SMALL))
+    assert result_of(digits_run("ewc", memory_bytes=2 * KEPT, **SMALL))["status"] == "finished"
+    with pytest.raises(RequestError, match="joint keeps"):
+        result_of(digits_run("joint", memory_bytes=1000, **SMALL))
+
+
+def test_no_bytes_are_no_memory():
+    result = result_of(digits_run("er", memory_bytes=0, **SMALL))
+    plain = result_of(digits_run("finetune", **SMALL))
+    assert result["replicas"][0]["accuracy_matrix"] == plain["replicas"][0]["accuracy_matrix"]
+    assert result["replicas"][0]["memory"] == 0
+
+
+def test_interrupted_and_resumed_keeps_what_was_fitted(tmp_path, monkeypatch):
+    run = digits_run("er", seeds=(0, 1), epochs=4, gradient_samples="fine-tuning", memory_bytes=20 * EXAMPLE, **SMALL)
+    whole, control, checkpoint = result_of(run), Control(), tmp_path / "run.pt"
+
+    def report(event):
+        if isinstance(event, Evaluated) and event.task == 3:
+            control.want("cancel")
+        return 7
+
+    with pytest.raises(Cancelled):
+        result_of(run, checkpoint=checkpoint, control=control, report=report)
+    monkeypatch.setattr("clcore.training.fitted", lambda *_: pytest.fail("measured again"))
+    resumed = result_of(run, checkpoint=checkpoint)
+    assert resumed["epochs"] == whole["epochs"]
+    assert [r["accuracy_matrix"] for r in resumed["replicas"]] == [r["accuracy_matrix"] for r in whole["replicas"]]
+
+
+def test_budgets_are_part_of_a_spec_and_of_digests_that_were_without_them():
+    plain, equal, bytes_ = (
+        digits_run("er", **SMALL), digits_run("er", gradient_samples=500, **SMALL), digits_run("er", memory_bytes=9, **SMALL),
+    )  # fmt: skip
+    for run in (plain, equal, bytes_):
+        assert from_json(RunSpec, run.model_dump_json()) == run
+    assert plain.digest(plain.replicas[0]) == "6f26400cb105524f"  # as before there were budgets
+    assert len({run.digest(plain.replicas[0]) for run in (plain, equal, bytes_)}) == 3
+    assert differences([Entry(plain), Entry(equal)]) == ["epochs", "equal compute"]
+    assert comparability_key(bytes_) != comparability_key(plain)
+
+
+def test_the_same_budget_in_bytes_is_the_same_memory():
+    run, other = digits_run("er", memory_bytes=5000), digits_run("finetune", memory_bytes=5000)
+    assert (
+        differences([Entry(run, ({"parameters": 9, "memory_samples": 5000},)), Entry(other, ({"parameters": 9},))])
+        == []
+    )
+
+
+def test_both_on_the_command_line(tmp_path, capsys):
+    target = tmp_path / "out.json"
+    arguments = ["run", "--benchmark", "split-digits", "--device", "cpu", "--hidden", "16", "--epochs", "4"]
+    assert main([*arguments, "--method", "finetune", "--method", "er", "--equal", "gradient-samples", "--memory-bytes",
+                 "1500", "--json", str(target)]) == 0  # fmt: skip
+    finetune, er = json.loads(target.read_text())["runs"]
+    assert finetune["epochs"] == 4 and er["epochs"] == 2 and er["replicas"][0]["memory"] == 1500 // EXAMPLE
+    printed = capsys.readouterr()
+    assert "er: It keeps 20 examples: 1.4 kB of 1.5 kB. 2 epochs: " in printed.err and "Rank only" not in printed.out
+    assert main([*arguments, "--method", "ewc", "--memory-bytes", "10"]) == 2
+    assert "ewc keeps" in capsys.readouterr().err
+    for wrong, sentence in (
+        (["--equal", "epochs"], "write gradient-samples"), (["--equal", "gradient-samples=0"], "at least 1"),
+        (["--equal", "gradient-samples=x"], "give whole numbers"), (["--memory-bytes", "9", "--memory", "9"], "give one"),
+        (["--memory-bytes", "-9"], "memory_bytes"),
+    ):  # fmt: skip
+        assert main([*arguments, "--method", "er", *wrong]) == 2 and sentence in capsys.readouterr().err
