@@ -25,18 +25,19 @@ losses, … as (K, M, …) tensors). `footprint` charges the bytes that a memory
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from clcore.batch import Batch
-from clcore.benchmarks.base import Task
+from clcore.benchmarks.base import Stream, Task
 from clcore.errors import RequestError
-from clcore.methods.base import Context
 from clcore.methods.parts import exemplars
+from clcore.networks.classifier import Classifier
 from clcore.networks.layers import aligned_rows
+from clcore.randomness import Generators
 from clcore.state import Stateful
 
 Policy = Literal["reservoir", "balanced", "ring", "herding", "k-center"]
@@ -48,6 +49,17 @@ _GROUPS: dict[str, Groups] = {
 }  # fmt: skip
 _WHOLE_TASKS = ("herding", "k-center")
 _PREDRAWN_FLOATS = 1 << 20
+
+
+class Surroundings(Protocol):
+    """What a memory needs to know of its run: a part of every method's context."""
+
+    stream: Stream
+    classifier: Classifier
+    memories: Tensor
+    pulse: Callable[[], None]
+
+    def generators(self, purpose: str) -> Generators: ...
 
 
 class Memory(Stateful):
@@ -66,7 +78,7 @@ class Memory(Stateful):
 
     def __init__(
         self,
-        context: Context,
+        context: Surroundings,
         policy: Policy = "reservoir",
         *,
         by: Groups | None = None,
