@@ -252,10 +252,6 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
                 _("Setting shown"), series.configs, index=series.configs.index(config), key=f"setting-{row.id}",
                 format_func=lambda c: config_words(c, symbol), label_visibility="collapsed",
             )  # fmt: skip
-        if series.started is not None and series.started.note:
-            st.caption(series.started.note)
-    note = config_words(config, symbol) if len(series.configs) == 1 else ""
-    st.caption(" · ".join(filter(None, [note, _result_line(series, config)])))
     tasks = series.tasks or [""] * (planned_tasks(row.spec) or 0)
     if not tasks:
         st.skeleton(height=PANEL_HEIGHT)
@@ -270,6 +266,11 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
             method=method_title(row.method), result=_result_line(series, config)
         ),
     )  # fmt: skip
+    # Below the chart, so that words of different length leave the charts of neighbouring panels side by side.
+    note = config_words(config, symbol) if len(series.configs) == 1 else ""
+    st.caption(" · ".join(filter(None, [note, _result_line(series, config)])))
+    if series.started is not None and series.started.note:
+        st.caption(series.started.note)
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
@@ -482,7 +483,6 @@ def preview(specs: Sequence[RunSpec]) -> None:
         for column, spec in panel_grid([s for s in specs if s.scenario == specs[0].scenario]):
             with column, st.container(border=True):
                 st.markdown(f"**{method_title(spec.method.name)}**")
-                st.caption(" ".join(_(card.summary) for card in spec.method.cards))
                 live_plot(
                     per_task_figure(
                         empty, empty, [""] * (planned_tasks(spec) or 5), epochs=spec.epochs, height=PANEL_HEIGHT
@@ -490,3 +490,4 @@ def preview(specs: Sequence[RunSpec]) -> None:
                     key=f"preview-{spec.method.name}",
                     alt=_("Empty axes: accuracy per task will be drawn here."),
                 )
+                st.caption(" ".join(_(card.summary) for card in spec.method.cards))

@@ -103,7 +103,7 @@ class Gradients:
     @torch.no_grad()
     def write(self, shares: Tensor, where: Tensor) -> None:
         """The network's gradients become (1, shares)·rows where `where` (K,); the last row holds them as they are."""
-        if not bool(where.any()):
+        if where.device.type == "cpu" and not bool(where.any()):  # asking a GPU would wait for it
             return
         own = self.rows[:, -1]
         moved = torch.bmm(shares.to(self.rows).unsqueeze(1), self.rows[:, :-1]).squeeze(1).add_(own)
