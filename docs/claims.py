@@ -38,7 +38,7 @@ class Claim:
     """One published figure (percent; `std` over `n` runs, None where the source gives none) and how we try to meet it.
 
     `published` is None for a figure of our own that no source gives. `variant` tells claims of one method and scenario
-    apart. `shows` names arrays of the method's insight (K, L) whose mean over seeds after the last task is kept.
+    apart; `memory` is the replay budget of a method that has one. `shows` names arrays of the method's insight (K, L) whose mean over seeds after the last task is kept.
     """
 
     method: str
@@ -50,6 +50,7 @@ class Claim:
     settings: dict[str, Any] = field(default_factory=dict)
     conditions: dict[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = REPORTING
+    memory: int = 200
     cause: str = ""
     variant: str = ""
     shows: tuple[str, ...] = ()
@@ -76,7 +77,7 @@ def measure(claim: Claim, conditions: dict[str, Any]) -> dict[str, Any]:
     return {
         "acc": [None if r["acc"] is None else 100 * r["acc"] for r in result["replicas"]],
         "forgetting": [None if r["forgetting"] is None else 100 * r["forgetting"] for r in result["replicas"]],
-        "strength": chosen, "validation": searched, "seeds": list(claim.seeds),
+        "strength": chosen, "memory": result["replicas"][0]["memory"], "validation": searched, "seeds": list(claim.seeds),
         "cpu_seconds": result["train_cpu_seconds"], "wall_seconds": time.perf_counter() - started,
         "shown": {name: _last_mean(seen, name) for name in claim.shows},
     }  # fmt: skip
@@ -92,7 +93,7 @@ def _last_mean(seen: list[Insight], name: str) -> list[float]:
 def _train(claim: Claim, conditions: dict[str, Any], seeds, strengths, report=lambda event: None) -> dict[str, Any]:
     method = make(MethodChoice, name=claim.method, settings=claim.settings, strengths=tuple(strengths))
     given = {**conditions, **claim.conditions, "scenario": claim.scenario, "method": method, "live_points": 0}
-    run = make(RunSpec, **given, grid=Grid(seeds=tuple(seeds)))
+    run = make(RunSpec, **given, grid=Grid(seeds=tuple(seeds), memories=(claim.memory,)))
     return train(run, data_dir=settings().data_dir, report=report)
 
 
@@ -129,7 +130,8 @@ def table(study: dict[str, Any], results: dict[str, Any]) -> str:
             else f"{found['strength']:g} from {', '.join(f'{g:g}' for g in claim.grid)}"
         )
         word = {True: "yes", None: "–", False: f"**no**: {claim.cause or 'cause not found'}"}[agrees]
-        name = f"{claim.method} {claim.variant}".strip()
+        kept = ("" if found.get("memory") is None else f"M = {found['memory']}",)
+        name = ", ".join(filter(None, (claim.method, claim.variant, *kept)))
         name += "".join(f"; {show}: {', '.join(f'{v:g}' for v in found['shown'][show])}" for show in claim.shows)
         n = len(found["acc"])
         lines.append(

@@ -1,0 +1,27 @@
+"""Split MNIST, class scenario: what replay does and regularization does not. Conditions of Hsu et al. 2018.
+
+Published figures are Hsu et al.'s where they have one (naive rehearsal, GEM, DGR), else van de Ven, Tuytelaars & Tolias 2022 (A-GEM, iCaRL:
+2000 steps a task, 100 examples a class). The regularizers' rows stand in the study of Hsu et al.'s protocol.
+"""
+
+from clcore.spec import OptimizerChoice
+from docs.claims import Claim
+from docs.studies.split_mnist_hsu import CONDITIONS as _HSU
+
+TITLE = "Split MNIST, class scenario, replay"
+CONDITIONS = _HSU
+_SEEDS = tuple(range(5))
+CLAIMS = [
+    Claim("er", "class", 90.78, 0.85, 10, memory=1100, seeds=_SEEDS),
+    Claim("er", "class", 95.59, 0.49, 10, memory=4400, seeds=_SEEDS, variant="large"),
+    Claim("gem", "class", 92.20, 0.12, 10, memory=4400, seeds=_SEEDS, settings={"gem.strength": 0.5},
+          conditions={"optimizer": OptimizerChoice(lr=0.1)}),
+    Claim("agem", "class", 65.10, 16.3, 20, memory=1000, seeds=_SEEDS),
+    Claim("er-ace", "class", None, memory=1000, seeds=_SEEDS),
+    Claim("derpp", "class", None, memory=1000, seeds=_SEEDS),
+    Claim("gdumb", "class", 97.0, memory=4400, seeds=_SEEDS),
+    Claim("icarl", "class", 92.49, 0.54, 20, memory=1000, seeds=_SEEDS),
+    Claim("bic", "class", None, memory=1000, seeds=_SEEDS),
+    Claim("dgr", "class", 91.24, 0.33, 10, seeds=_SEEDS),
+    Claim("lwf-mc", "class", None, seeds=_SEEDS),
+]  # fmt: skip
