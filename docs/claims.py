@@ -38,7 +38,8 @@ class Claim:
     """One published figure (percent; `std` over `n` runs, None where the source gives none) and how we try to meet it.
 
     `published` is None for a figure of our own that no source gives. `variant` tells claims of one method and scenario
-    apart; `memory` is the replay budget of a method that has one. `shows` names arrays of the method's insight (K, L) whose mean over seeds after the last task is kept.
+    apart; `memory` is the replay budget of a method that has one. `shows` names arrays of the method's insight (K, L)
+    whose mean over seeds after the last task is kept.
     """
 
     method: str

@@ -1,8 +1,8 @@
 """Replay in one pass over small streams: GEM, A-GEM, ER and MIR, each after the protocol of a published or recorded figure.
 
-GEM: Lopez-Paz & Ranzato, NeurIPS 2017 (20 tasks of 1000 examples, 256 remembered a task). A-GEM: Chaudhry et al., ICLR 2019, on
-17 tasks of 1000 examples as recorded in the authors' repository. Online ER: recorded by ContinualAI's continual-learning-baselines.
-MIR: Aljundi et al., NeurIPS 2019, as recorded there (1000 examples a task).
+GEM: Lopez-Paz & Ranzato, NeurIPS 2017 (20 tasks of 1000 examples, 256 remembered a task). A-GEM: Chaudhry et al., ICLR
+2019, on 17 tasks of 1000 examples as recorded in the authors' repository. Online ER: recorded by ContinualAI's continual-
+learning-baselines. MIR: Aljundi et al., NeurIPS 2019, as recorded there (1000 examples a task).
 """
 
 from clcore.spec import NetworkChoice, OptimizerChoice

@@ -1,7 +1,8 @@
 """Permuted MNIST as in Buzzega et al., "Dark Experience for General Continual Learning", NeurIPS 2020, with a memory of 500.
 
-20 tasks of all 60 000 examples (here less the tenth that is validation), MLP 784-100-100, SGD, batch 128, one epoch, learning rates and
-coefficients as the authors tuned them. The published figures are quoted from memory in our notes and are for orientation.
+20 tasks of all 60 000 examples (here less the tenth that is validation), MLP 784-100-100, SGD, batch 128, one epoch,
+learning rates and coefficients as the authors tuned them. The published figures are quoted from memory in our notes and are
+for orientation.
 """
 
 from clcore.spec import NetworkChoice, OptimizerChoice

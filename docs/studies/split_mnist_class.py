@@ -1,7 +1,8 @@
 """Split MNIST, class scenario: what replay does and regularization does not. Conditions of Hsu et al. 2018.
 
-Published figures are Hsu et al.'s where they have one (naive rehearsal, GEM, DGR), else van de Ven, Tuytelaars & Tolias 2022 (A-GEM, iCaRL:
-2000 steps a task, 100 examples a class). The regularizers' rows stand in the study of Hsu et al.'s protocol.
+Published figures are Hsu et al.'s where they have one (naive rehearsal, GEM, DGR), else van de Ven, Tuytelaars & Tolias
+2022 (A-GEM, iCaRL: 2000 steps a task, 100 examples a class). The regularizers' rows stand in the study of Hsu et al.'s
+protocol.
 """
 
 from clcore.spec import OptimizerChoice
