@@ -128,7 +128,7 @@ def table(study: dict[str, Any], results: dict[str, Any]) -> str:
         grid = (
             "–"
             if found["strength"] is None
-            else f"{found['strength']:g} from {', '.join(f'{g:g}' for g in claim.grid)}"
+            else f"{found['strength']:g} from {', '.join(found['validation'])}"
         )
         word = {True: "yes", None: "–", False: f"**no**: {claim.cause or 'cause not found'}"}[agrees]
         kept = ("" if found.get("memory") is None else f"M = {found['memory']}",)
