@@ -16,13 +16,18 @@ from clcore.ui.text import _
 
 
 def page_style() -> str:
-    """Less empty margin beside the pages on a wide screen; small pills where there are many of them."""
+    """Less empty margin beside the pages on a wide screen; small pills where there are many of them.
+
+    The dark theme's primary colour carries white text; as the text of a chosen pill it would be too dark on its ground.
+    """
     wide = ".st-key-page { margin-inline: -2.5rem; width: calc(100% + 5rem); max-width: none; }"
     pills = (
         ".st-key-methods button:has(p) { min-height: 1.75rem; padding: 0 0.6rem; } "
         ".st-key-methods :is(button, label) p { font-size: 0.8rem; } .st-key-methods label p { opacity: 0.75; }"
     )
-    return f"<style>@media (min-width: 1100px) {{ {wide} }} {pills}</style>"
+    dark = st.context.theme.type == "dark"
+    chosen = ".stApp button:is([aria-pressed=true], [aria-checked=true]) p { color: #8CC8F2; }" if dark else ""
+    return f"<style>@media (min-width: 1100px) {{ {wide} }} {pills} {chosen}</style>"
 
 
 @contextmanager
