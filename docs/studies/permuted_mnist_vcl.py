@@ -30,9 +30,7 @@ CLAIMS = [
     Claim("mas", "domain", None, grid=_MAS, seeds=_SEEDS),
     Claim("vcl", "domain", 90.0, grid=_VCL, seeds=_SEEDS, cause=_WHY),
     Claim("vcl", "domain", 93.0, seeds=_SEEDS, cause=_WHY, variant="random coreset",
-          grid=(0.03,),
           settings={"vcl.coreset": "random", "vcl.coreset_size": 200}),
     Claim("vcl", "domain", 93.0, seeds=_SEEDS, cause=_WHY, variant="k-center coreset",
-          grid=(0.03,),
           settings={"vcl.coreset": "k-center", "vcl.coreset_size": 200}),
 ]  # fmt: skip
