@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from clcore import metrics
+from clcore.catalogue import catalogue
 from clcore.charts.words import strength_word
 from clcore.frames import Config, Series, Spread
 from clcore.ui.text import _, n_
 
 NOTICEABLE = 0.01
+LITTLE_MORE = 0.05
 
 
 class Story(NamedTuple):
@@ -39,7 +41,7 @@ def explain(stories: Sequence[Story]) -> list[str]:
     for story in stories:
         swept = len({c.strength for c in story.series.configs}) > 1
         told += about_sweep(story) if swept else at_the_end(story, stories)
-    return told
+    return told + last_task_only(stories)
 
 
 def while_training(story: Story) -> list[str]:
@@ -123,6 +125,26 @@ def at_the_end(story: Story, stories: Sequence[Story]) -> list[str]:
     )  # fmt: skip
     compared = against_finetuning(story, stories)
     return [told + (f"; {compared}." if compared else ".")]
+
+
+def last_task_only(stories: Sequence[Story]) -> list[str]:
+    """After the end, class scenario: which regularizers know little more than the last task, and that this is no fault."""
+    found = []
+    for story in stories:
+        families = {catalogue().method(part).family for part in story.method.split("+")}
+        if story.scenario != "class" or families != {"regularization"} or not _complete(story.series):
+            continue
+        best = max((story.series.metric(c, "acc") for c in story.series.configs), key=lambda s: s.mean or 0.0)
+        if best.mean is not None and best.mean <= 1 / len(story.series.tasks) + LITTLE_MORE:
+            found.append((story.title, best, len(story.series.tasks)))
+    if not found:
+        return []
+    who = ", ".join(f"**{title}** {spoken(best)}" for title, best, _T in found)
+    return [
+        _("Class scenario: {who}. Knowing the last task alone gives {alone} %. This is the published result and not a fault: "
+          "weights can be held, but nothing in the new examples tells old classes from new ones. A memory does.").format(
+            who=who, alone=f"{100 / found[0][2]:.0f}")
+    ]  # fmt: skip
 
 
 def against_finetuning(story: Story, stories: Sequence[Story]) -> str:

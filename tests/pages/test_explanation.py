@@ -1,9 +1,12 @@
 """The sentences follow the numbers."""
 
+import math
+
 import pytest
 
 from clcore.frames import Series, Spread
 from clcore.ui.explanation import Story, explain, largest_drop, spoken
+from tests.pages import recorded
 from tests.pages.recorded import experiment, recording
 
 
@@ -68,6 +71,22 @@ def test_a_sweep_names_its_best_and_both_sides():
 def test_several_scenarios_are_put_side_by_side():
     one, two = (story(experiment("finetune", benchmark="split-digits", scenario=s)[0]) for s in ("task", "class"))
     assert "(task)" in explain([one, two])[0] and "(class)" in explain([one, two])[0]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "method", "said"), [("class", "ewc", True), ("class", "er", False), ("domain", "ewc", False)]
+)
+def test_a_regularizer_that_knows_the_last_task_only_is_the_published_result(monkeypatch, scenario, method, said):
+    monkeypatch.setattr(recorded, "accuracy", lambda spec, i, at, task: 0.97 if task == math.ceil(at) else 0.01)
+    told = explain([story(experiment(method, benchmark="split-digits", scenario=scenario)[0])])
+    assert ("published result" in told[-1]) == said
+    if said:
+        assert "**EWC** 20.2 ± 0.0 % (3 seeds)" in told[-1] and "last task alone gives 20 %" in told[-1]
+
+
+def test_a_regularizer_that_keeps_more_is_not_excused():
+    told = explain([story(experiment("ewc", benchmark="split-digits", scenario="class")[0])])
+    assert not any("published result" in sentence for sentence in told)
 
 
 def test_divergence_comes_first():
