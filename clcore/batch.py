@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -19,6 +20,8 @@ class Batch:
     ids     (K, B) positions of the examples in the data set (what a memory stores)
     epoch   (K,) how often each replica has been through the data, from 0
     replay  what a method mixed in; each part is a batch of its own
+    slots   (K, B) where a replayed example lies in its memory
+    stored  what the memory keeps with each replayed example beside itself: name → (K, B, …)
     """
 
     x: Tensor
@@ -29,6 +32,8 @@ class Batch:
     ids: Tensor
     epoch: tuple[int, ...] = ()
     replay: tuple[Batch, ...] = ()
+    slots: Tensor | None = None
+    stored: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def parts(self) -> tuple[Batch, ...]:

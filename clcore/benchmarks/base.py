@@ -82,9 +82,13 @@ class Examples:
 
     def gather(self, task: int | Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """x (K, B, *input_shape) floats and y (K, B) output units; `task` is one for all or one for each, (K, B)."""
+        return self.inputs(task, ids), self.output_units(task, ids)
+
+    def output_units(self, task: int | Tensor, ids: Tensor) -> Tensor:
+        """y (K, B): the output units alone."""
         classes = self.units.shape[2]
         offset = (self.rows.unsqueeze(1) * self._tasks + task) * classes
-        return self.inputs(task, ids), self._flat_units[offset + self.labels[ids]]
+        return self._flat_units[offset + self.labels[ids]]
 
 
 class Split:
@@ -118,6 +122,10 @@ class Split:
     def gather(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """x (K, B, *input_shape) floats and y (K, B) output units of the examples at `positions` (K, B)."""
         return self._examples.gather(self._task, self.ids(positions))
+
+    def units(self, positions: Tensor) -> Tensor:
+        """Output units (K, B) of the examples at `positions` (K, B) of this split."""
+        return self._examples.output_units(self._task, self.ids(positions))
 
 
 @dataclass(frozen=True)
@@ -161,6 +169,10 @@ class Stream:
     def gather(self, task: int | Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """x (K, B, *input_shape) and y (K, B) of the examples `ids` (K, B), seen as in `task`, an int or (K, B)."""
         return self.examples.gather(task, ids)
+
+    def units(self, task: int | Tensor, ids: Tensor) -> Tensor:
+        """y (K, B) of the examples `ids` (K, B): their output units."""
+        return self.examples.output_units(task, ids)
 
 
 class StreamOptions(Knobs):

@@ -1,26 +1,27 @@
 """Experience replay: mix every mini-batch with examples remembered from before.
 
-Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019; Rolnick et al., NeurIPS 2019. The memory is a
-reservoir (a uniform sample of what was offered), its budget is for the whole stream. Each step takes B current and R
+Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019; Rolnick et al., NeurIPS 2019. The memory is by
+default a reservoir (a uniform sample of what was offered); its budget is for the whole stream. Each step takes B current and R
 remembered examples through the network in two forwards; the loss is the mean over all of them (`concat`) or the sum of the two
 means (`sum`), which doubles the step where there is something to replay.
 
 Choices: by default the memory is filled at the end of a task, so it holds earlier tasks only; `online` fills it as the stream
-passes (during the first pass over a task, after the step, so that a step never replays its own examples).
+passes (during the first pass over a task, after the step, so that a step never replays its own examples). Other policies than
+the reservoir are explained in parts/memory.py; with about three examples a class or fewer a uniform sample misses classes, and
+those that balance them do better.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from clcore.batch import Batch
 from clcore.benchmarks.base import Task
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, mean_loss, sum_of_means
-from clcore.methods.parts.reservoir import Reservoir
+from clcore.methods.parts.memory import Memory, Policy
 
 
 class ER(Method):
@@ -36,19 +37,20 @@ class ER(Method):
         replay_batch: int | None = knob(
             None, ge=1, le=65536, help="remembered examples per step; none means the batch size"
         )
+        policy: Policy = knob(
+            "reservoir",
+            help="which examples stay: a uniform sample (reservoir), as many of every class (balanced), the latest of every "
+            "class of every task (ring), those nearest to their class's mean (herding), or those that cover it (k-center)",
+        )
         loss: Literal["concat", "sum"] = knob("concat", help="mean over all examples, or the sum of the two means")
         memory_update: Literal["task_end", "online"] = knob(
             "task_end", help="fill the memory when a task ends, or while the stream passes"
         )
 
     def setup(self) -> None:
-        self.memory = Reservoir(
-            self.context.stream,
-            self.context.memories,
-            self.classifier.network.widths,
-            insertions=self.context.generators("memory"),
-            draws=self.context.generators("replay"),
-        )
+        self.memory = Memory(self.context, self.hyper.policy)
+        if self.hyper.memory_update == "online":
+            self.memory.check_streaming()
 
     def mix(self, batch: Batch) -> Batch:
         online = self.hyper.memory_update == "online"
@@ -60,14 +62,14 @@ class ER(Method):
 
     def after_step(self, batch: Batch, lr: float) -> None:
         if self.hyper.memory_update == "online":
-            first_pass = torch.tensor([epoch == 0 for epoch in batch.epoch])
-            self.memory.offer(batch.task, batch.ids, (batch.weight.cpu() > 0) & first_pass.unsqueeze(1))
+            self.memory.observe(batch)
 
     def end(self, task: Task) -> None:
         if self.hyper.memory_update == "task_end":
-            ids = task.train.indices
-            valid = torch.arange(ids.shape[1]) < task.train.lengths.cpu().unsqueeze(1)
-            self.memory.offer(task.index, ids, valid)
+            self.memory.fill(task)
 
     def footprint(self):
-        return {"memory_samples": self.memory.footprint()}
+        return self.memory.footprint()
+
+    def insight(self):
+        return self.memory.insight()

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from clcore.batch import Batch
 from clcore.methods.parts.guard import Guard
 from clcore.methods.parts.importance import fisher_diagonal
-from clcore.methods.parts.reservoir import Reservoir
 from clcore.methods.parts.springs import Springs
 from clcore.methods.parts.vectors import ReplicaVector, weights
 from clcore.networks.classifier import Classifier
@@ -218,77 +217,6 @@ def test_the_guard_holds_what_zero_gradients_do_not():
             guard.restore()
             assert moved and torch.equal(p[:, 1], before[:, 1])
         assert not torch.equal(p[:, 0], before[:, 0])
-
-
-class _Stream:
-    """What a reservoir needs of a stream."""
-
-    input_shape, device, example_bytes = (1,), torch.device("cpu"), 1
-
-    class _Task:
-        class train:
-            indices = torch.zeros(4096, 1, dtype=torch.long)
-            width = 10_000
-
-    tasks = [_Task]
-
-    def gather(self, task, ids):
-        return ids.unsqueeze(-1).float(), ids
-
-
-def reservoir(budgets, seeds=None):
-    seeds = range(len(budgets)) if seeds is None else seeds
-    stream = _Stream()
-    stream.tasks[0].train.indices = torch.zeros(len(budgets), 1, dtype=torch.long)
-    return Reservoir(stream, torch.tensor(budgets), (4,), Generators(seeds, "memory"), Generators(seeds, "replay"))
-
-
-@pytest.mark.parametrize("batch", [1, 10])
-def test_reservoir_inclusion_is_uniform(batch):
-    """Pooled count of the first M items (replay dossier §20): an off-by-one sampler scores z = −5 to −7 here."""
-    n, M, trials = 100, 5, 3000
-    memory = reservoir([M] * trials, seeds=range(trials))
-    for start in range(0, n, batch):
-        ids = torch.arange(start, start + batch).expand(trials, -1)
-        memory.offer(0, ids, torch.ones_like(ids, dtype=torch.bool))
-    stored_first = int((memory.ids < M).sum())
-    p = M / n
-    z = (stored_first - trials * M * p) / (trials * M * p * (1 - p)) ** 0.5
-    assert abs(z) < 4
-    assert torch.all(memory.counts == M)
-
-
-def test_the_memory_never_exceeds_its_budget_and_holds_no_example_twice():
-    memory = reservoir([0, 1, 5, 50])
-    for task in range(3):
-        for start in range(0, 60, 7):
-            ids = torch.arange(start, start + 7).expand(4, -1) + 100 * task
-            memory.offer(task, ids, torch.ones_like(ids, dtype=torch.bool))
-            assert torch.all(memory.counts <= memory.budgets)
-    assert memory.counts.tolist() == [0, 1, 5, 50]
-    for k in range(4):
-        held = memory.keys[k] >= 0
-        pairs = list(zip(memory.tasks[k][held].tolist(), memory.ids[k][held].tolist(), strict=True))
-        assert len(set(pairs)) == len(pairs)
-        assert all(100 * task <= i < 100 * task + 63 for task, i in pairs)
-    assert memory.footprint().tolist() == [0, 9, 45, 450]
-
-
-def test_replay_draws_without_replacement_or_everything_once():
-    memory = reservoir([0, 3, 40])
-    ids = torch.arange(50).expand(3, -1)
-    memory.offer(0, ids, torch.ones_like(ids, dtype=torch.bool))
-    for _ in range(20):
-        batch = memory.draw(8, ahead=4)
-        assert batch.count.tolist() == [0, 3, 8]
-        for k in (1, 2):
-            drawn = batch.ids[k][batch.weight[k] > 0].tolist()
-            assert len(set(drawn)) == len(drawn)
-            assert set(drawn) <= set(memory.ids[k][memory.keys[k] >= 0].tolist())
-
-
-def test_an_empty_memory_replays_nothing():
-    assert reservoir([5, 5]).draw(8) is None
 
 
 def test_a_mixed_batch_gives_each_sample_its_own_logits():

@@ -1,0 +1,366 @@
+"""Replay memories: which examples of the past are kept, and how they come back.
+
+One module serves every method that stores examples. A memory holds at most `budget` examples per replica, whatever the stream
+brings. Every example offered gets a *key*, and what is kept follows from keys alone, so that an example can be offered at any
+time, in batches of any size, and a smaller budget keeps a prefix of what a larger one keeps:
+
+    policy      key                                             groups        literature
+    reservoir   drawn at random                                 none          Vitter's reservoir as random keys: exactly uniform
+    balanced    drawn at random                                 class         class-balanced reservoir, GDumb's greedy sampler
+    ring        the later, the larger                           task, class   FIFO per class: Chaudhry et al., 2019
+    herding     order in which iCaRL's herding picks them       task, class   Rebuffi et al., CVPR 2017
+    k-center    order in which farthest-first picks them        task, class   Sener & Savarese, ICLR 2018
+
+Within a group examples are ranked by key. Groups share the budget in one of two ways. `shrinking`, for when nobody knows what
+is to come: the examples of the best ranks stay, all groups' first, then all groups' second, …, until the budget is full (in an
+order of groups drawn once). So groups are equal up to one example, one that has few leaves its share to the others, and all
+shrink as new ones appear.
+`reserved`, for a known number of tasks: each group's share (M/T for tasks) is set aside from the beginning and never changes.
+Levels only ever fall, so what was dropped is never missed: offering bit by bit keeps what offering all at once would.
+
+What is stored is where an example lies in the data set (task and id) and what a method adds to it (`fields`: logits, losses, …
+as (K, M, …) tensors). `footprint` charges the bytes that a memory of real examples would take.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from clcore.batch import Batch
+from clcore.benchmarks.base import Task
+from clcore.errors import RequestError
+from clcore.methods.base import Context
+from clcore.methods.parts import exemplars
+from clcore.networks.layers import aligned_rows
+from clcore.state import Stateful
+
+Policy = Literal["reservoir", "balanced", "ring", "herding", "k-center"]
+Groups = Literal["none", "class", "task", "task_class"]
+Division = Literal["shrinking", "reserved"]
+
+_GROUPS: dict[str, Groups] = {
+    "reservoir": "none", "balanced": "class", "ring": "task_class", "herding": "task_class", "k-center": "task_class",
+}  # fmt: skip
+_WHOLE_TASKS = ("herding", "k-center")
+_PREDRAWN_FLOATS = 1 << 20
+
+
+class Memory(Stateful):
+    """K memories with budgets `(K,)`. `keys`, `tasks`, `ids` and `units` are `(K, M)` with M the largest budget.
+
+    Slots are sorted: the first `counts[k]` of replica k hold examples, in the order of their worth; the others have key −1.
+
+    keys    (K, M) float64, ≥ 0 where a slot holds an example
+    tasks   (K, M) the task each example comes from
+    ids     (K, M) its position in the data set
+    units   (K, M) its output unit (its label)
+    fields  name → (K, M, …) float32 on the training device: whatever else a method stores with an example
+    """
+
+    context_fields = frozenset({"stream", "classifier", "pulse", "policy", "by", "division"})
+
+    def __init__(
+        self,
+        context: Context,
+        policy: Policy = "reservoir",
+        *,
+        by: Groups | None = None,
+        division: Division = "shrinking",
+        fields: Mapping[str, tuple[int, ...]] | None = None,
+    ):
+        """Budgets come from `context.memories`.
+
+        `by` overrides the policy's groups; `fields` gives the shape per example of every further tensor to store.
+        """
+        self.stream, self.classifier, self.pulse = context.stream, context.classifier, context.pulse
+        self.policy, self.by, self.division = policy, by or _GROUPS[policy], division
+        self.insertions, self.draws = context.generators("memory"), context.generators("replay")
+        self.budgets = context.memories.to("cpu", torch.long)
+        everything = sum(task.train.width for task in self.stream.tasks)
+        shape = (len(self.budgets), max(1, min(int(self.budgets.max()), everything)))
+        self.keys = torch.full(shape, -1.0, dtype=torch.float64)
+        # An empty slot names some example of the first task: it enters replay batches with weight 0, so it must be one.
+        self.tasks = torch.zeros(shape, dtype=torch.long)
+        self.ids = self.stream.tasks[0].train.indices[:, :1].cpu().repeat(1, shape[1])
+        self.units = torch.zeros(shape, dtype=torch.long)
+        # Whose turn it is when not every group can have one more: a random order, else the newest or oldest would always win.
+        orders = context.generators("memory turns")
+        self.turns = torch.stack([torch.rand(self._group_count, generator=g, dtype=torch.float64) for g in orders])
+        self.offered = torch.zeros(shape[0], dtype=torch.long)
+        self.fields = {n: torch.zeros(*shape, *s, device=self.stream.device) for n, s in (fields or {}).items()}
+        self.restored()
+
+    def restored(self) -> None:
+        self._deck: list[Batch] = []
+        self._counts: Tensor | None = None
+        self._blocks: list[Batch] | None = None
+
+    @property
+    def counts(self) -> Tensor:
+        """(K,) examples held, on the CPU."""
+        if self._counts is None:
+            self._counts = self.held.sum(1)
+        return self._counts
+
+    @property
+    def held(self) -> Tensor:
+        """(K, M) bool: the slots that hold an example."""
+        return self.keys >= 0
+
+    # --- filling ---
+
+    def fill(self, task: Task, values: Mapping[str, Tensor] | None = None) -> None:
+        """Offers a whole task's training split, at its end. `values`: fields `(K, N, …)`, aligned with `train.indices`."""
+        ids = task.train.indices
+        valid = torch.arange(ids.shape[1]) < task.train.lengths.cpu().unsqueeze(1)
+        keys = None
+        if self.policy in _WHOLE_TASKS:
+            keys = self._picked(task, valid)
+        self.offer(task.index, ids, valid, values=values, keys=keys)
+
+    def observe(self, batch: Batch, values: Mapping[str, Tensor] | None = None) -> None:
+        """Offers a mini-batch of the stream, after its step, on the first pass over the data only.
+
+        Later passes would store copies. `values`: fields `(K, B, …)`.
+        """
+        self.check_streaming()
+        first_pass = torch.tensor([epoch == 0 for epoch in batch.epoch])
+        self.offer(batch.task, batch.ids, (batch.weight.cpu() > 0) & first_pass.unsqueeze(1), values=values)
+
+    def check_streaming(self) -> None:
+        """Raises RequestError when this policy cannot take examples one by one."""
+        if self.policy in _WHOLE_TASKS:
+            raise RequestError(
+                f"policy = {self.policy} chooses among all examples of a task, so it cannot fill the memory while the stream "
+                "passes: choose memory_update = task_end, or another policy (reservoir, balanced, ring)."
+            )
+
+    def offer(
+        self,
+        task: int | Tensor,
+        ids: Tensor,
+        valid: Tensor,
+        *,
+        values: Mapping[str, Tensor] | None = None,
+        keys: Tensor | None = None,
+    ) -> None:
+        """Offers `ids` `(K, B)` of a task (or of one each, `(K, B)`) where `valid` (K, B); an example may be offered once.
+
+        `keys` (K, B) float64 ≥ 0 replace the policy's: the larger, the longer an example stays.
+        """
+        ids, valid = ids.cpu(), valid.cpu() & (self.budgets > 0).unsqueeze(1)
+        tasks = torch.as_tensor(task).cpu().expand(ids.shape)
+        keys = (self._keys(valid) if keys is None else keys.cpu()).masked_fill(~valid, -1.0)
+        units = self.stream.units(tasks.to(self.stream.device), ids.to(self.stream.device)).cpu()
+        keys = torch.cat([self.keys, keys], 1)
+        tasks, units = torch.cat([self.tasks, tasks], 1), torch.cat([self.units, units], 1)
+        self.keys, order = self._best(keys, tasks, units)
+        self.tasks, self.units = tasks.gather(1, order), units.gather(1, order)
+        self.ids = torch.cat([self.ids, ids], 1).gather(1, order)
+        for name, stored in self.fields.items():
+            everything = torch.cat([stored, values[name].to(stored)], 1)
+            index = order.to(stored.device).view(*order.shape, *[1] * (stored.dim() - 2))
+            self.fields[name] = everything.gather(1, index.expand(*order.shape, *stored.shape[2:]))
+        self.restored()
+
+    def _keys(self, valid: Tensor) -> Tensor:
+        """(K, B) keys of newly offered examples by the policy; draws are made for valid ones only, in order."""
+        keys = torch.full(valid.shape, -1.0, dtype=torch.float64)
+        if self.policy == "ring":
+            keys = (self.offered.unsqueeze(1) + valid.cumsum(1) - 1).double()
+            self.offered = self.offered + valid.sum(1)
+            return keys
+        for k, generator in enumerate(self.insertions):
+            n = int(valid[k].sum())
+            if n:
+                keys[k, valid[k]] = torch.rand(n, generator=generator, dtype=torch.float64)
+        return keys
+
+    def _best(self, keys: Tensor, tasks: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys (K, M) and positions (K, M) of what is kept of (K, N) candidates, the most worthy first."""
+        size = self.keys.shape[1]
+        places = torch.arange(size)
+        if self.by == "none":
+            best, order = keys.topk(size, dim=1)
+            return best.masked_fill(places >= self.budgets.unsqueeze(1), -1.0), order
+        groups = self._group(tasks, units)
+        rank = ranks(keys, groups)
+        if self.division == "reserved":
+            rank = rank.masked_fill(rank >= self._shares().gather(1, groups), keys.shape[1])
+        by_turn = self.turns.gather(1, groups).argsort(dim=1, stable=True)
+        rank, order = rank.gather(1, by_turn).sort(dim=1, stable=True)
+        order = by_turn.gather(1, order)[:, :size]
+        dropped = (rank[:, :size] >= keys.shape[1]) | (places >= self.budgets.unsqueeze(1))
+        return keys.gather(1, order).masked_fill(dropped, -1.0), order
+
+    def _group(self, tasks: Tensor, units: Tensor) -> Tensor:
+        if self.by == "task":
+            return tasks
+        if self.by == "class":
+            return units
+        return tasks * self.stream.classes_per_task + units % self.stream.classes_per_task
+
+    @property
+    def _group_count(self) -> int:
+        tasks = len(self.stream.tasks)
+        return {"task": tasks, "class": self.stream.outputs}.get(self.by, tasks * self.stream.classes_per_task)
+
+    def _shares(self) -> Tensor:
+        """(K, G) each group's reserved share: as equal as whole numbers allow, M in all."""
+        ends = self.budgets.unsqueeze(1) * torch.arange(self._group_count + 1) // self._group_count
+        return ends.diff(dim=1)
+
+    def _picked(self, task: Task, valid: Tensor) -> Tensor:
+        """(K, N) keys by the order in which the policy picks a task's examples, each class by itself."""
+        choose = exemplars.herd if self.policy == "herding" else exemplars.farthest_first
+        most = int(self.budgets.max())
+        if self.by == "task_class":  # old examples that the new ones push out leave fewer places to pick for
+            ids = task.train.indices
+            units = self.stream.units(task.index, ids).cpu()
+            groups = self._group(torch.full_like(units, task.index), units)
+            sizes = _histogram(self._group(self.tasks, self.units), self.held, self._group_count)
+            most = int(_level(sizes + _histogram(groups, valid, self._group_count), self.budgets).max())
+        return exemplars.keys_in_order(self.classifier, task, self.stream.classes_per_task, choose, most, self.pulse)
+
+    # --- reading ---
+
+    def draw(self, size: int, *, ahead: int = 1, before: int | None = None) -> Batch | None:
+        """A replay batch `(K, size)`: without replacement while a memory holds that many, else every example once.
+
+        None while there is nothing to draw in any memory. `before` leaves out the examples of that task and later ones.
+        `ahead` draws may be made at once while the memory does not change. The batch has `slots` and what is `stored` there.
+        """
+        if not self._deck:
+            usable = self.held if before is None else self.held & (self.tasks < before)
+            if not bool(usable.any()):
+                return None
+            self._deck = self._deal(usable, size, ahead)
+        return self._deck.pop()
+
+    def _deal(self, usable: Tensor, size: int, ahead: int) -> list[Batch]:
+        rows = aligned_rows(size, self.classifier.network.widths)
+        per_draw = max(self.keys.shape[1], rows * math.prod(self.stream.input_shape))
+        # The number of draws made at once decides how far generators run, so it must not depend on other replicas.
+        chosen, weights = [], []
+        for k, generator in enumerate(self.draws):
+            candidates = usable[k].nonzero().flatten()
+            held = len(candidates)
+            slots = torch.zeros(ahead, rows, dtype=torch.long)
+            weight = torch.zeros(ahead, rows)
+            if held >= size:
+                slots[:, :size] = candidates[torch.rand(ahead, held, generator=generator).topk(size, dim=1).indices]
+                weight[:, :size] = 1
+            elif held:
+                slots[:, :held] = candidates
+                weight[:, :held] = 1
+            chosen.append(slots)
+            weights.append(weight)
+        slots = torch.stack(chosen).flatten(1)  # (K, ahead·rows)
+        weight = torch.stack(weights).flatten(1)
+        together = max(1, _PREDRAWN_FLOATS // (per_draw * len(self.budgets)))
+        deck: list[Batch] = []
+        for start in range(0, ahead, together):
+            part = slice(start * rows, min(ahead, start + together) * rows)
+            deck += self._read(slots[:, part], weight[:, part], rows)
+        return deck[::-1]
+
+    def _read(self, slots: Tensor, weight: Tensor, rows: int) -> list[Batch]:
+        """The examples in `slots` (K, n·rows) as n batches."""
+        device = self.stream.device
+        tasks, ids = self.tasks.gather(1, slots).to(device), self.ids.gather(1, slots).to(device)
+        weight, slots = weight.to(device), slots.to(device)
+        x, y = self.stream.gather(tasks, ids)
+        batches = []
+        for start in range(0, slots.shape[1], rows):
+            at = slice(start, start + rows)
+            w, here = weight[:, at], slots[:, at]
+            stored = {name: _gathered(values, here) for name, values in self.fields.items()}
+            batches.append(
+                Batch(x[:, at], y[:, at], w, w.sum(1), tasks[:, at], ids[:, at], slots=here, stored=stored)
+            )
+        return batches
+
+    def everything(self, rows: int = 64, *, task: int | None = None) -> Iterator[Batch]:
+        """All examples held (of one task), the most worthy first, in batches `(K, rows)` of one fixed size.
+
+        The number of batches is the fullest memory's; others have weight 0 there.
+        """
+        rows = aligned_rows(rows, self.classifier.network.widths)
+        wanted = self.held if task is None else self.held & (self.tasks == task)
+        most = int(wanted.sum(1).max())
+        order = (~wanted).long().argsort(dim=1, stable=True)
+        for start in range(0, most, rows):
+            slots = order[:, start : start + rows]
+            weight = wanted.gather(1, slots).float()
+            short = rows - slots.shape[1]
+            if short:
+                slots = torch.cat([slots, slots.new_zeros(len(slots), short)], 1)
+                weight = torch.cat([weight, weight.new_zeros(len(weight), short)], 1)
+            yield from self._read(slots, weight, rows)
+
+    def write(self, name: str, batch: Batch, values: Tensor) -> None:
+        """Replaces a field of the examples of a drawn batch; `values` `(K, B, …)`. The memory must not have changed since."""
+        field = self.fields[name]
+        kept = (batch.weight > 0).nonzero(as_tuple=True)
+        field[kept[0], batch.slots[kept]] = values[kept].detach().to(field)
+
+    # --- telling ---
+
+    def counts_by_task(self) -> Tensor:
+        """(K, T) examples held of each task."""
+        return _histogram(self.tasks, self.held, len(self.stream.tasks))
+
+    def counts_by_class(self) -> Tensor:
+        """(K, O) examples held for each output unit."""
+        return _histogram(self.units, self.held, self.stream.outputs)
+
+    def footprint(self) -> dict[str, Tensor]:
+        """(K,) bytes: inputs as the data set keeps them and 8 bytes of label and task each, and the further fields."""
+        sizes = {"memory_samples": self.counts * (self.stream.example_bytes + 8)}
+        for name, values in self.fields.items():
+            sizes[f"memory_{name}"] = self.counts * (4 * math.prod(values.shape[2:]))
+        return sizes
+
+    def insight(self) -> dict[str, Tensor]:
+        """What the memory holds: by class (K, O) and by task (K, T)."""
+        return {
+            "memory_by_class": self.counts_by_class().float(),
+            "memory_by_task": self.counts_by_task().float(),
+        }
+
+
+def ranks(keys: Tensor, groups: Tensor) -> Tensor:
+    """(K, N) each candidate's rank by key within its group, from 0; N where the key is negative (an empty place)."""
+    n = keys.shape[1]
+    by_key = keys.argsort(dim=1, descending=True, stable=True)
+    group, order = groups.gather(1, by_key).sort(dim=1, stable=True)
+    order = by_key.gather(1, order)
+    place = torch.arange(n).expand(keys.shape)
+    first = torch.cat([torch.ones_like(group[:, :1], dtype=torch.bool), group[:, 1:] != group[:, :-1]], 1)
+    start = place.masked_fill(~first, 0).cummax(1).values
+    found = torch.empty_like(place).scatter(1, order, place - start)
+    return found.masked_fill(keys < 0, n)
+
+
+def _level(sizes: Tensor, budgets: Tensor) -> Tensor:
+    """(K,) the smallest number n such that n of every group `sizes` (K, G) fill the budget; the budget if none do."""
+    low, high = torch.zeros_like(budgets), budgets
+    for _ in range(int(budgets.max()).bit_length() + 1):
+        middle = (low + high) // 2
+        enough = sizes.minimum(middle.unsqueeze(1)).sum(1) >= budgets
+        low, high = torch.where(enough, low, middle + 1).minimum(high), torch.where(enough, middle, high)
+    return high
+
+
+def _gathered(values: Tensor, slots: Tensor) -> Tensor:
+    index = slots.view(*slots.shape, *[1] * (values.dim() - 2)).expand(*slots.shape, *values.shape[2:])
+    return values.gather(1, index)
+
+
+def _histogram(values: Tensor, held: Tensor, size: int) -> Tensor:
+    return torch.zeros(len(values), size, dtype=torch.long).scatter_add_(1, values, held.long())
