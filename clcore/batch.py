@@ -22,6 +22,7 @@ class Batch:
     replay  what a method mixed in; each part is a batch of its own
     slots   (K, B) where a replayed example lies in its memory
     stored  what the memory keeps with each replayed example beside itself: name → (K, B, …)
+    kept    the logits its loss was computed from, for terms of the same step (see `Classifier.logits`)
     """
 
     x: Tensor
@@ -34,6 +35,7 @@ class Batch:
     replay: tuple[Batch, ...] = ()
     slots: Tensor | None = None
     stored: Mapping[str, Tensor] = field(default_factory=dict)
+    kept: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def parts(self) -> tuple[Batch, ...]:

@@ -257,17 +257,16 @@ class Learner:
     def _frozen(self, task: Task, phase: Phase, trained: tuple[int, ...]) -> dict[torch.nn.Parameter, Tensor]:
         """The phase's frozen entries, and in the task scenario the output units of tasks that are not trained on.
 
-        Those have a zero gradient, so only weight decay and moments from other tasks could move them. Earlier tasks are
-        trained on by the replicas that replay.
+        Those have a zero gradient, so only weight decay and moments from other tasks could move them. Earlier tasks'
+        are trained by the replicas of which the method says so: those that replay, or distil.
         """
         frozen = dict(phase.frozen)
         drifts = self.run.optimizer.weight_decay > 0 or self.run.optimizer_state == "keep"
         if self.run.scenario == "task" and drifts:
             groups = self.stream.groups
             units = groups[list(trained)].any(0).expand(len(self.seeds), -1)
-            if self.method.uses_memory:
-                replays = (self.method.context.memories > 0).to(self.device).unsqueeze(1)
-                units = units | (replays & groups[: task.index].any(0))
+            trains_old = self.method.trains_old_heads().to(self.device).unsqueeze(1)
+            units = units | (trains_old & groups[: task.index].any(0))
             head = self.classifier.network.head
             mask = torch.ones(len(self.seeds), head.width, dtype=torch.bool, device=self.device)
             mask[:, : units.shape[1]] = ~units
@@ -345,6 +344,7 @@ def _make_method(run: RunSpec, replicas: Sequence[Replica], classifier: Classifi
         memories=torch.tensor([r.memory or 0 for r in replicas]),
         optimizer=run.optimizer,
         batch_size=run.batch_size,
+        epochs=run.epochs,
         device=device,
         pulse=pulse,
     )

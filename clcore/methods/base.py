@@ -92,6 +92,7 @@ class Context:
     memories: Tensor
     optimizer: OptimizerChoice
     batch_size: int
+    epochs: int
     device: torch.device
     pulse: Callable[[], None] = lambda: None
 
@@ -180,6 +181,13 @@ class Method(Stateful):
     def predict(self, x: Tensor, task: int) -> Tensor:
         """★ Logits `(K, B, O)` for inputs of a task; the evaluation masks them by scenario."""
         return self.classifier(x)
+
+    def trains_old_heads(self) -> Tensor:
+        """(K,) bool: replicas that, in the task scenario, train earlier tasks' output units too: those that replay.
+
+        The others' are held still while another task is learned, whatever decay or old moments say.
+        """
+        return self.context.memories > 0 if self.uses_memory else torch.zeros(self.context.replicas, dtype=torch.bool)
 
     def footprint(self) -> dict[str, Tensor | int]:
         """Bytes by kind, beside the network's parameters; a tensor (K,) where replicas differ."""

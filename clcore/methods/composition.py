@@ -94,6 +94,9 @@ class Composition(Method):
     def predict(self, x: Tensor, task: int) -> Tensor:
         return self._owner("predict").predict(x, task)
 
+    def trains_old_heads(self) -> Tensor:
+        return torch.stack([part.trains_old_heads().cpu() for part in self.parts.values()]).any(0)
+
     def footprint(self) -> dict[str, Tensor | int]:
         total: dict[str, Tensor | int] = {}
         for part in self.parts.values():

@@ -56,9 +56,27 @@ class Classifier(nn.Module):
             return torch.ones_like(self.groups[0])
         return self.seen[seen_tasks - 1]
 
+    def units_before(self, task: int) -> slice:
+        """The outputs that tasks before this one (not the first) train: all of them in domain, else a growing range."""
+        return slice(*self._seen_spans[task - 1])
+
     def sample_losses(self, part: Batch) -> Tensor:
         """Cross-entropy of every sample of a batch or replayed part, `(K, B)`, each under its own task's mask."""
-        return self.cross_entropy(self(part.x), part)
+        return self.cross_entropy(self.fresh_logits(part), part)
+
+    def fresh_logits(self, part: Batch) -> Tensor:
+        """All logits `(K, B, O)` of a part, for its loss; they are kept with the part for other terms of the same step."""
+        part.kept[:] = [self(part.x)]
+        return part.kept[0]
+
+    def logits(self, part: Batch) -> Tensor:
+        """The logits `(K, B, O)` that a part's loss was computed from: a second term costs no second forward pass.
+
+        They belong to the step they were computed in. Once the weights have moved, `fresh_logits` are others.
+        """
+        if not part.kept or (torch.is_grad_enabled() and not part.kept[0].requires_grad):
+            return self.fresh_logits(part)
+        return part.kept[0]
 
     def cross_entropy(self, logits: Tensor, part: Batch) -> Tensor:
         """`sample_losses` from logits `(K, B, O)` already computed."""

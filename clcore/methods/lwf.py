@@ -1,0 +1,120 @@
+"""Learning without forgetting: the old network answers the new examples, and training must keep its answers.
+
+Li & Hoiem, ECCV 2016 / TPAMI 2017. Before task t the network is copied. With p_s the copy's softmax over the outputs of old
+head s, at temperature T and on the new task's examples, and q_s the network's, the loss is
+
+    L_t(θ) + λ_o · Σ_{s<t} mean_x −Σ_i p_s,i(x) log q_s,i(x)
+
+It constrains what the network says, not its weights, and needs no old data; it works as far as new inputs look like old ones.
+
+task     one softmax per old head, summed over heads as in the paper (`per_head` off: one over all old outputs, as in FACIL)
+domain   the one head is old and new at once: it keeps its answers on all outputs
+class    one softmax over the classes of earlier tasks, beside the cross-entropy over all classes seen
+
+Choices: λ_o is the same at every task (van de Ven's first implementation weighs the two parts (1/t) and (1 − 1/t)), and the
+gradient is not multiplied by T² unless `kd_t2`. In the class scenario the softened softmax does not include the new classes
+(van de Ven's does, with target 0 for them). Old heads are trained by the distillation, as in the paper; FACIL leaves them as
+they are. Only the current task's examples are distilled: what another method replays has labels of its own.
+
+The paper's warm-up trains the new head alone before everything is trained together (`warmup_epochs`; 0 by default, the effect
+is small). It needs a new head, so it does nothing at the first task and in the domain scenario.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from clcore.batch import Batch
+from clcore.benchmarks.base import Task
+from clcore.knobs import Knobs, knob
+from clcore.methods.base import Method, Phase, Plan, Terms
+from clcore.methods.parts.distillation import batch_mean, soft_cross_entropy
+from clcore.methods.parts.teacher import Teacher
+
+
+class LwF(Method):
+    title = "Learning without forgetting"
+    summary = (
+        "Before each task the old network answers the new examples. "
+        "While the labels are learned, the network must go on giving these answers."
+    )
+    family = "distillation"
+    paper = "Li & Hoiem, ECCV 2016 (TPAMI 2017)"
+    formula = (
+        r"\mathcal L_t(\theta)-\lambda_o\sum_{s<t}\sum_i p^{(s)}_i\log q^{(s)}_i,\quad "
+        r"p=\mathrm{softmax}\!\left(z_{\theta_{t-1}}/T\right),\ q=\mathrm{softmax}\!\left(z_\theta/T\right)"
+    )
+    stores = "a copy of the network as it was before the task"
+    needs_boundaries = True
+    sweep = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+    class Hyper(Knobs):
+        strength: float = knob(
+            1.0,
+            ge=0,
+            le=1e6,
+            scale="log",
+            axis=True,
+            symbol="λ_o",
+            help="how much the old answers weigh beside the labels",
+        )
+        temperature: float = knob(
+            2.0, ge=0.1, le=1000, scale="log", symbol="T", help="how far answers are softened before they are compared"
+        )
+        kd_t2: bool = knob(False, help="multiply the distillation by T², so that its pull does not shrink as T grows")
+        per_head: bool = knob(True, help="task scenario: a softmax for each old head, or one over all old outputs")
+        warmup_epochs: int = knob(
+            0, ge=0, le=10_000, unit="epochs", help="passes that train the new outputs alone, before the task itself"
+        )
+
+    def setup(self) -> None:
+        self.teacher = Teacher(self.classifier.network)
+
+    def begin(self, task: Task) -> None:
+        if task.index:
+            self.teacher.copy()
+
+    def phases(self, task: Task) -> Plan:
+        warmup, share = self.hyper.warmup_epochs, 0.0
+        if warmup and task.index and self.context.scenario != "domain":
+            share = warmup / (warmup + self.context.epochs)
+            yield Phase("warm-up", epochs=warmup, frozen=self._all_but_new(task), fresh=True, covers=(0.0, share))
+        yield Phase(covers=(share, 1.0))
+
+    def terms(self, batch: Batch) -> Terms:
+        if not self.teacher:
+            return {}
+        answers = soft_cross_entropy(
+            self.classifier.logits(batch), self.teacher(batch.x),
+            temperature=self.hyper.temperature, units=self._old_units, heads=self._old_heads,
+        )  # fmt: skip
+        weight = self.hyper.strength * self.hyper.temperature**2 if self.hyper.kd_t2 else self.hyper.strength
+        return {"distillation": weight * batch_mean(answers, batch)}
+
+    def trains_old_heads(self) -> Tensor:
+        return self.hyper.strength > 0
+
+    def footprint(self):
+        return self.teacher.footprint()
+
+    def insight(self):
+        return self.teacher.insight(self.classifier, self.context.stream)
+
+    @property
+    def _old_units(self) -> slice:
+        """The outputs that earlier tasks have trained."""
+        return self.classifier.units_before(self.classifier.learning)
+
+    @property
+    def _old_heads(self) -> int:
+        return self.classifier.learning if self.context.scenario == "task" and self.hyper.per_head else 1
+
+    def _all_but_new(self, task: Task) -> dict[torch.nn.Parameter, Tensor]:
+        """What a warm-up leaves alone: everything but the new task's output units."""
+        network = self.classifier.network
+        everything = torch.ones((), dtype=torch.bool, device=self.context.device)
+        frozen = {p: everything for p in network.parameters()}
+        own = torch.ones(network.head.width, dtype=torch.bool, device=self.context.device)
+        own[: len(self.classifier.groups[0])] = ~self.classifier.groups[task.index]
+        return frozen | {network.head.weight: own, network.head.bias: own}

@@ -1,0 +1,86 @@
+"""LwF.MC: learning without forgetting with one growing head of yes-or-no answers.
+
+Rebuffi et al., "iCaRL", CVPR 2017, where it is the baseline that iCaRL is without its memory. Every class seen has a
+sigmoid output g_y. On the new task's examples the targets of the new classes are 1 or 0, those of the old classes what the old
+network says:
+
+    −Σ_{y new} [δ log g_y + (1 − δ) log(1 − g_y)] − Σ_{y old} [q_y log g_y + (1 − q_y) log(1 − g_y)],   q = σ(z_old)
+
+There is no strength and no temperature: labels and old answers are terms of one sum. New classes do not compete with old ones
+in a softmax, so their cross-entropy does not push the old ones down.
+
+Choices: the loss is the sum over the classes and the mean over the examples; `reduction = mean` divides by the number of
+classes seen, as some implementations do, and learns that many times more slowly. The head is the classes seen, whatever
+`active_classes`. In the task scenario the loss is the same and only the prediction knows the task. In domain every output is
+old at the second task and no label would be learned, so it is not offered. Replayed examples of a composition are treated
+like the current ones.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clcore.batch import Batch
+from clcore.benchmarks.base import Task
+from clcore.knobs import Knobs, knob
+from clcore.methods.base import Method
+from clcore.methods.parts.distillation import binary_cross_entropy
+from clcore.methods.parts.teacher import Teacher
+
+
+class LwFMC(Method):
+    title = "LwF.MC"
+    summary = (
+        "Every class has an output of its own that says yes or no. "
+        "The new classes learn from labels, the old ones must go on saying what the old network says."
+    )
+    family = "distillation"
+    scenarios = ("task", "class")
+    paper = "Rebuffi et al., CVPR 2017 (iCaRL), after Li & Hoiem, ECCV 2016"
+    formula = (
+        r"\sum_{y\,\text{new}}\mathrm{BCE}\big([y=y_x],\sigma(z_y)\big)"
+        r"+\sum_{y\,\text{old}}\mathrm{BCE}\big(\sigma(z^{\theta_{t-1}}_y),\sigma(z_y)\big)"
+    )
+    stores = "a copy of the network as it was before the task"
+    needs_boundaries = True
+
+    class Hyper(Knobs):
+        reduction: Literal["sum", "mean"] = knob("sum", help="add the losses of all classes seen, or average them")
+
+    def setup(self) -> None:
+        self.teacher = Teacher(self.classifier.network)
+
+    def begin(self, task: Task) -> None:
+        if task.index:
+            self.teacher.copy()
+
+    def task_loss(self, batch: Batch) -> Tensor:
+        losses = sum((self._losses(part) * part.weight).sum(1) for part in batch.parts)
+        return losses / sum(part.count for part in batch.parts).clamp_min(1)
+
+    def trains_old_heads(self) -> Tensor:
+        return torch.ones(self.context.replicas, dtype=torch.bool)
+
+    def footprint(self):
+        return self.teacher.footprint()
+
+    def insight(self):
+        return self.teacher.insight(self.classifier, self.context.stream)
+
+    def targets(self, part: Batch) -> Tensor:
+        """(K, B, O): one-hot labels, and in the place of earlier tasks' classes the old network's sigmoids."""
+        labels = F.one_hot(part.y, self.context.stream.outputs).float()
+        if self.teacher:
+            old = self.classifier.units_before(self.classifier.learning)
+            labels[..., old] = self.teacher(part.x)[..., old].sigmoid()
+        return labels
+
+    def _losses(self, part: Batch) -> Tensor:
+        """(K, B)"""
+        seen = self.classifier.units_before(self.classifier.learning + 1)
+        losses = binary_cross_entropy(self.classifier.fresh_logits(part), self.targets(part), seen)
+        return losses / (seen.stop - seen.start) if self.hyper.reduction == "mean" else losses
