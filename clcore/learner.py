@@ -144,6 +144,7 @@ class Learner:
             generators=self.generators,
             active=active,
             widths=network.widths,
+            splits=phase.splits,
         )
         drop_caches(self.method)
         watch = Watch(self, task, phase, batches)

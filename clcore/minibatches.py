@@ -22,7 +22,7 @@ _CHUNK_FLOATS = 1 << 19
 
 
 class MiniBatches:
-    """The mini-batches of one phase: `epochs` passes over the training splits of `tasks`.
+    """The mini-batches of one phase: `epochs` passes over the training splits of `tasks`, or over `splits` of them.
 
     steps     (K,) gradient steps each replica takes; 0 for those that are not `active`
     samples   examples of the stream that have entered a gradient step so far, over all replicas
@@ -38,11 +38,12 @@ class MiniBatches:
         generators: Generators,
         active: Tensor,
         widths: tuple[int, ...],
+        splits: Sequence[Split] | None = None,
     ):
         self.stream, self.tasks = stream, tuple(tasks)
         self.batch_size, self.epochs = batch_size, epochs
         self.rows = aligned_rows(batch_size, widths)
-        self.splits: list[Split] = [stream.tasks[t].train for t in tasks]
+        self.splits: list[Split] = [stream.tasks[t].train for t in tasks] if splits is None else list(splits)
         self.lengths = sum(split.lengths.cpu() for split in self.splits)
         self.steps = torch.where(active.cpu(), epochs * ((self.lengths + batch_size - 1) // batch_size), 0)
         self.samples = 0
@@ -94,6 +95,7 @@ class MiniBatches:
         # Positions run through the splits one after another, each replica with its own lengths.
         ends = torch.stack([split.lengths for split in self.splits]).cumsum(0).to(positions.device)  # (tasks, K)
         which = (positions.unsqueeze(0) >= ends.unsqueeze(2)).sum(0)
+        which = which % len(self.tasks)  # a replica without examples has only padding: of the first task
         starts = torch.cat([torch.zeros_like(ends[:1]), ends[:-1]])
         local = positions - starts.T.gather(1, which)
         ids = torch.stack(

@@ -35,7 +35,7 @@ class Watch:
         self._equal_length = len(self._ends) == 1
         self.next_end = self._ends.pop(0)
         self._read_every = _READ_EVERY[learner.device.type]
-        points = learner.run.live_points
+        points = learner.run.live_points if phase.watched else 0
         self._live_every = math.ceil(self.total / points) if points and self.total else self.total + 1
         self._trace: list[dict[str, Tensor]] = []
         self._read = 0  # steps whose losses have been read
@@ -99,7 +99,7 @@ class Watch:
         lo, hi = self.phase.covers
         position = self.task.index + lo + (hi - lo) * done / self.total
         if done % self._live_every == 0 or done == self.total:
-            if learner.run.live_points:
+            if learner.run.live_points and self.phase.watched:
                 self._evaluate(done, position)
         if time.perf_counter() - self._reported >= _REPORT_EVERY or done == self.total:
             self._progress(position, terms)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from clcore.batch import Batch
-from clcore.benchmarks.base import Stream, Task
+from clcore.benchmarks.base import Split, Stream, Task
 from clcore.knobs import Knobs
 from clcore.networks.classifier import Classifier
 from clcore.randomness import Generators
@@ -50,6 +50,8 @@ class Phase:
     frozen      parameter → bool mask of entries that must not move, whatever the optimizer does
     fresh       take fresh optimizers even where the run keeps their state from task to task
     covers      the part of the task, from 0 to 1, that this phase is on the time axis
+    splits      the examples used of each of `tasks` (None: their whole training splits)
+    watched     whether it is evaluated live; not where the network is a throw-away copy
     """
 
     name: str = "train"
@@ -60,6 +62,8 @@ class Phase:
     frozen: dict[torch.nn.Parameter, Tensor] = field(default_factory=dict)
     fresh: bool = False
     covers: tuple[float, float] = (0.0, 1.0)
+    splits: tuple[Split, ...] | None = None
+    watched: bool = True
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,14 @@ as (K, M, …) tensors). `footprint` charges the bytes that a memory of real exa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from clcore.batch import Batch
-from clcore.benchmarks.base import Task
+from clcore.benchmarks.base import Split, Task
 from clcore.errors import RequestError
 from clcore.methods.base import Context
 from clcore.methods.parts import exemplars
@@ -302,6 +302,15 @@ class Memory(Stateful):
                 slots = torch.cat([slots, slots.new_zeros(len(slots), short)], 1)
                 weight = torch.cat([weight, weight.new_zeros(len(weight), short)], 1)
             yield from self._read(slots, weight, rows)
+
+    def splits(self, tasks: Iterable[int]) -> tuple[Split, ...]:
+        """The examples held of each of `tasks`, the most worthy first, as a phase's training data."""
+        found = []
+        for task in tasks:
+            held = self.held & (self.tasks == task)
+            ids = self.ids.gather(1, (~held).long().argsort(dim=1, stable=True))
+            found.append(self.stream.split(task, ids.to(self.stream.device), held.sum(1).to(self.stream.device)))
+        return tuple(found)
 
     def write(self, name: str, batch: Batch, values: Tensor) -> None:
         """Replaces a field of the examples of a drawn batch; `values` `(K, B, …)`. The memory must not have changed since."""
