@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 
@@ -41,6 +42,22 @@ class Batch:
     def parts(self) -> tuple[Batch, ...]:
         """The current examples, then every replayed part (each without its own `replay`)."""
         return (self, *self.replay)
+
+    def take(self, positions: Tensor, rows: int) -> Batch:
+        """The examples at `positions` (K, n) of a replayed part, padded with weight 0 to `rows`."""
+        replicas, n = positions.shape
+        at = torch.cat([positions, positions.new_zeros(replicas, rows - n)], 1)
+
+        def chosen(values: Tensor) -> Tensor:
+            index = at.view(replicas, rows, *[1] * (values.dim() - 2)).expand(replicas, rows, *values.shape[2:])
+            return values.gather(1, index)
+
+        weight = chosen(self.weight)
+        weight[:, n:] = 0
+        return replace(
+            self, x=chosen(self.x), y=chosen(self.y), weight=weight, count=weight.sum(1), task=chosen(self.task),
+            ids=chosen(self.ids), slots=chosen(self.slots), stored={k: chosen(v) for k, v in self.stored.items()},
+        )  # fmt: skip
 
     def with_replay(self, part: Batch) -> Batch:
         return replace(self, replay=(*self.replay, part))

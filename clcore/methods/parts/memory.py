@@ -130,7 +130,9 @@ class Memory(Stateful):
         """
         self.check_streaming()
         first_pass = torch.tensor([epoch == 0 for epoch in batch.epoch])
-        self.offer(batch.task, batch.ids, (batch.weight.cpu() > 0) & first_pass.unsqueeze(1), values=values)
+        valid = (batch.weight.cpu() > 0) & first_pass.unsqueeze(1)
+        if bool(valid.any()):
+            self.offer(batch.task, batch.ids, valid, values=values)
 
     def check_streaming(self) -> None:
         """Raises RequestError when this policy cannot take examples one by one."""
@@ -308,7 +310,8 @@ class Memory(Stateful):
         found = []
         for task in tasks:
             held = self.held & (self.tasks == task)
-            ids = self.ids.gather(1, (~held).long().argsort(dim=1, stable=True))
+            some = self.stream.tasks[task].train.indices[:, :1].cpu()  # padding must be an example of the task too
+            ids = torch.where(held, self.ids, some).gather(1, (~held).long().argsort(dim=1, stable=True))
             found.append(self.stream.split(task, ids.to(self.stream.device), held.sum(1).to(self.stream.device)))
         return tuple(found)
 
