@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 
@@ -22,9 +23,9 @@ class Batch:
     ends    (K,) whether this is the last step of a replica's pass through its data
     passes  (K,) how many steps such a pass takes
     replay  what a method mixed in; each part is a batch of its own
-    kept    the logits its loss was computed from, for terms of the same step (see `Classifier.logits`)
     slots   (K, B) where a replayed example lies in its memory
     stored  what the memory keeps with each replayed example beside itself: name → (K, B, …)
+    kept    the logits its loss was computed from, for terms of the same step (see `Classifier.logits`)
     """
 
     x: Tensor
@@ -37,14 +38,30 @@ class Batch:
     ends: tuple[bool, ...] = ()
     passes: tuple[int, ...] = ()
     replay: tuple[Batch, ...] = ()
-    kept: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)
     slots: Tensor | None = None
     stored: Mapping[str, Tensor] = field(default_factory=dict)
+    kept: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def parts(self) -> tuple[Batch, ...]:
         """The current examples, then every replayed part (each without its own `replay`)."""
         return (self, *self.replay)
+
+    def take(self, positions: Tensor, rows: int) -> Batch:
+        """The examples at `positions` (K, n) of a replayed part, padded with weight 0 to `rows`."""
+        replicas, n = positions.shape
+        at = torch.cat([positions, positions.new_zeros(replicas, rows - n)], 1)
+
+        def chosen(values: Tensor) -> Tensor:
+            index = at.view(replicas, rows, *[1] * (values.dim() - 2)).expand(replicas, rows, *values.shape[2:])
+            return values.gather(1, index)
+
+        weight = chosen(self.weight)
+        weight[:, n:] = 0
+        return replace(
+            self, x=chosen(self.x), y=chosen(self.y), weight=weight, count=weight.sum(1), task=chosen(self.task),
+            ids=chosen(self.ids), slots=chosen(self.slots), stored={k: chosen(v) for k, v in self.stored.items()},
+        )  # fmt: skip
 
     def with_replay(self, part: Batch) -> Batch:
         return replace(self, replay=(*self.replay, part))

@@ -104,6 +104,7 @@ class MiniBatches:
         # Positions run through the splits one after another, each replica with its own lengths.
         ends = torch.stack([split.lengths for split in self.splits]).cumsum(0).to(positions.device)  # (tasks, K)
         which = (positions.unsqueeze(0) >= ends.unsqueeze(2)).sum(0)
+        which = which % len(self.tasks)  # a replica without examples has only padding: of the first task
         starts = torch.cat([torch.zeros_like(ends[:1]), ends[:-1]])
         local = positions - starts.T.gather(1, which)
         ids = torch.stack(

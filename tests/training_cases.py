@@ -13,6 +13,7 @@ from clcore.control import Control
 from clcore.errors import Cancelled
 from clcore.events import Evaluated
 from clcore.learner import Learner
+from clcore.methods.base import Phase
 from clcore.spec import Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
 from clcore.training import train
 
@@ -77,6 +78,14 @@ def trained(run: RunSpec, members=None, tasks: int | None = None) -> Learner:
     learner = learner_for(run, members)
     for task in learner.stream.tasks[:tasks]:
         learner.learn(task)
+    return learner
+
+
+def trained_unaware(run: RunSpec) -> Learner:
+    """A learner that has been through its stream without ever being told of a task's beginning or end, or of its number."""
+    learner = learner_for(run)
+    for task in learner.stream.tasks:
+        learner._train(task, Phase())
     return learner
 
 

@@ -123,14 +123,14 @@ class Split:
         """x (K, B, *input_shape) floats and y (K, B) output units of the examples at `positions` (K, B)."""
         return self._examples.gather(self._task, self.ids(positions))
 
+    def units(self, positions: Tensor) -> Tensor:
+        """Output units (K, B) of the examples at `positions` (K, B) of this split."""
+        return self._examples.output_units(self._task, self.ids(positions))
+
     def subset(self, positions: Tensor, lengths: Tensor) -> Split:
         """The examples at `positions` (K, n), of which `lengths` (K,) are meant, as a split of their own."""
         own_rows = torch.arange(len(positions), device=positions.device)
         return Split(self._examples, self._task, self.ids(positions), lengths, own_rows)
-
-    def units(self, positions: Tensor) -> Tensor:
-        """Output units (K, B) of the examples at `positions` (K, B) of this split."""
-        return self._examples.output_units(self._task, self.ids(positions))
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,10 @@ class Stream:
     def units(self, task: int | Tensor, ids: Tensor) -> Tensor:
         """y (K, B) of the examples `ids` (K, B): their output units."""
         return self.examples.output_units(task, ids)
+
+    def split(self, task: int, ids: Tensor, lengths: Tensor) -> Split:
+        """The examples `ids` (K, n) of a task, of which `lengths` (K,) are meant, as a split of their own."""
+        return Split(self.examples, task, ids, lengths, torch.arange(len(ids), device=ids.device))
 
 
 class StreamOptions(Knobs):

@@ -78,8 +78,14 @@ class Classifier(nn.Module):
             return self.fresh_logits(part)
         return part.kept[0]
 
-    def cross_entropy(self, logits: Tensor, part: Batch) -> Tensor:
-        """`sample_losses` from logits `(K, B, O)` already computed."""
+    def cross_entropy(self, logits: Tensor, part: Batch, units: Tensor | None = None) -> Tensor:
+        """`sample_losses` from logits `(K, B, O)` already computed; over `units` (K, O) instead of the scenario's if given.
+
+        The units must contain the label of every example that counts; padding costs something finite, whatever they are.
+        """
+        if units is not None:
+            logits = logits.masked_fill(~units.unsqueeze(1), torch.finfo(logits.dtype).min)
+            return _losses(logits, part.y)
         y, span = part.y, self._training_span(part.task)
         if span is None:
             units = (
@@ -90,7 +96,7 @@ class Classifier(nn.Module):
             logits = logits[..., span[0] : span[1]]
             if span[0]:
                 y = y - span[0]
-        return F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape)
+        return _losses(logits, y)
 
     def _training_span(self, task: int | Tensor) -> tuple[int, int] | None:
         """The contiguous range of active units, when it is one range for all samples; slicing it beats masking."""
@@ -103,6 +109,10 @@ class Classifier(nn.Module):
     def _training_masks(self) -> Tensor:
         """(T, O): `training_units` of every task."""
         return self.groups
+
+
+def _losses(logits: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape)
 
 
 def _span(row: Tensor) -> tuple[int, int] | None:

@@ -67,6 +67,7 @@ def test_a_composition_pays_for_its_parts():
         ("rwalk", 0),
         ("lwf", 0),  # the old network only answers
         ("gem", 4 * 10 + 4 * 20),  # four steps a task, each over the ten examples kept of every past one
+        ("mir", 2 * (64 + 4 * 16)),  # in tasks with a memory: the step tried out, and what is replayed
         ("agem", 4 * 10 + 4 * 20),  # fewer than a reference batch: all of them
     ],
 )

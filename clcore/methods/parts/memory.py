@@ -25,14 +25,14 @@ losses, … as (K, M, …) tensors). `footprint` charges the bytes that a memory
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from clcore.batch import Batch
-from clcore.benchmarks.base import Task
+from clcore.benchmarks.base import Split, Task
 from clcore.errors import RequestError
 from clcore.methods.context import Context
 from clcore.methods.parts import exemplars
@@ -129,7 +129,9 @@ class Memory(Stateful):
         """
         self.check_streaming()
         first_pass = torch.tensor([epoch == 0 for epoch in batch.epoch])
-        self.offer(batch.task, batch.ids, (batch.weight.cpu() > 0) & first_pass.unsqueeze(1), values=values)
+        valid = (batch.weight.cpu() > 0) & first_pass.unsqueeze(1)
+        if bool(valid.any()):
+            self.offer(batch.task, batch.ids, valid, values=values)
 
     def check_streaming(self) -> None:
         """Raises RequestError when this policy cannot take examples one by one."""
@@ -302,6 +304,16 @@ class Memory(Stateful):
                 slots = torch.cat([slots, slots.new_zeros(len(slots), short)], 1)
                 weight = torch.cat([weight, weight.new_zeros(len(weight), short)], 1)
             yield from self._read(slots, weight, rows)
+
+    def splits(self, tasks: Iterable[int]) -> tuple[Split, ...]:
+        """The examples held of each of `tasks`, the most worthy first, as a phase's training data."""
+        found = []
+        for task in tasks:
+            held = self.held & (self.tasks == task)
+            some = self.stream.tasks[task].train.indices[:, :1].cpu()  # padding must be an example of the task too
+            ids = torch.where(held, self.ids, some).gather(1, (~held).long().argsort(dim=1, stable=True))
+            found.append(self.stream.split(task, ids.to(self.stream.device), held.sum(1).to(self.stream.device)))
+        return tuple(found)
 
     def write(self, name: str, batch: Batch, values: Tensor) -> None:
         """Replaces a field of the examples of a drawn batch; `values` `(K, B, …)`. The memory must not have changed since."""
