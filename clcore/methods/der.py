@@ -7,14 +7,17 @@ again,
     L_t(θ) + α·mean_{(x,z) ⊂ M} ‖h_θ(x) − z‖² / C
 
 with h_θ the logits and C their number. So it is distilled along its whole trajectory, without an old network, and without
-task boundaries: the memory is a uniform sample that fills as the stream passes (during the first pass over the data, so that
-an example lies in it once, with the logits of its first visit).
+task boundaries: the memory is a uniform sample that fills as the stream passes.
 
-Choices: the error is the mean over the batch and over the units, as in the authors' code; α therefore does not compare with
-versions that sum over units. The head has its full size from the beginning, so in the class scenario old logits also hold the
-outputs of classes still to come where they were (a bias that X-DER removes); this is the published method. In the task
-scenario the error is taken over the units of the example's own task: no other output is ever used for it, and heads of
-tasks to come stay as they are. (The authors average over all heads there too.) α = 0 is fine-tuning, though the memory fills.
+Choices: where the data is gone through several times, an example is offered to the memory in the first pass, and its logits
+are replaced whenever it passes again. (The authors' code offers it in every pass, so that it may lie there several times, each
+with logits of its own.) First-pass logits alone would recall a network that had hardly begun to learn.
+
+The error is the mean over the batch and over the units, as in the authors' code; α therefore does not compare with versions
+that sum over units. The head has its full size from the beginning, so in the class scenario old logits also hold the outputs
+of classes still to come where they were (a bias that X-DER removes); this is the published method. In the task scenario the
+error is taken over the units of the example's own task: no other output is ever used for it, and heads of tasks to come stay
+as they are. (The authors average over all heads there too.) α = 0 is fine-tuning, though the memory fills.
 """
 
 from __future__ import annotations
@@ -68,7 +71,9 @@ class DER(Method):
         return {"logits": self.hyper.strength * batch_mean(self._changes(recalled), recalled)}
 
     def after_step(self, batch: Batch, lr: float) -> None:
-        self.memory.observe(batch, {"logits": self.classifier.logits(batch).detach()})
+        said = {"logits": self.classifier.logits(batch).detach()}
+        self.memory.observe(batch, said)
+        self.memory.refresh(batch, said)
 
     def trains_old_heads(self) -> Tensor:
         return super().trains_old_heads() & (self.hyper.strength > 0).cpu()

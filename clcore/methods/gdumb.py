@@ -41,7 +41,7 @@ class GDumb(Method):
 
     class Hyper(Knobs):
         memory_epochs: int = knob(
-            30, ge=1, le=10_000, unit="epochs", help="passes over the memory each time a network is trained on it"
+            128, ge=1, le=10_000, unit="epochs", help="passes over the memory each time a network is trained on it"
         )
 
     def setup(self) -> None:

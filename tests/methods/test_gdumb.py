@@ -125,10 +125,10 @@ def test_what_went_before_does_not_matter():
 
 def test_the_order_of_the_tasks_hardly_matters():
     """Old classes are known as well as new ones: no task's accuracy depends on when it came."""
-    case = split_digits(seeds=range(6), memories=(100,), settings={"gdumb.memory_epochs": 20}, live_points=0)
+    case = split_digits(seeds=range(6), memories=(200,), settings={"gdumb.memory_epochs": 40}, live_points=0)
     rows = [result_of(digits_run("gdumb", options={"order": o}, **case))["replicas"] for o in ("natural", "seeded")]
     natural, seeded = (torch.tensor([r["accuracy_matrix"][-1] for r in found]) for found in rows)
-    assert abs(natural.mean() - seeded.mean()) < 0.04 and min(natural.mean(), seeded.mean()) > 0.75
+    assert abs(natural.mean() - seeded.mean()) < 0.04 and min(natural.mean(), seeded.mean()) > 0.85
     assert abs(seeded[:, 0].mean() - seeded[:, -1].mean()) < 0.1
 
 
@@ -168,7 +168,7 @@ def test_in_the_domain_scenario_all_tasks_have_their_part():
 
 
 def test_it_knows_old_classes_that_fine_tuning_has_forgotten():
-    case = split_digits(seeds=(0, 1), memories=(100,), settings={})
+    case = split_digits(seeds=(0, 1), memories=(100,), settings={}, live_points=0)
     rows = [result_of(digits_run(m, **case))["replicas"] for m in ("gdumb", "finetune")]
     gdumb, plain = (sum(sum(r["accuracy_matrix"][-1]) for r in found) / 10 for found in rows)
     assert gdumb > plain + 0.4

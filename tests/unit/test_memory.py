@@ -401,3 +401,37 @@ def _classwise(memory, k):
 def test_a_policy_that_needs_whole_tasks_says_so(policy):
     with pytest.raises(RequestError, match="memory_update = task_end"):
         learner_for(digits_run("er", settings={"er.policy": policy, "er.memory_update": "online"}))
+
+
+def test_splits_are_a_phases_data():
+    """What is held, each example once, by task; padding is an example of the same task, also where nothing is held."""
+    learner = trained(
+        digits_run("er", benchmark="split-digits", scenario="class", memories=(0, 3, 40), options={"order": "seeded"}), tasks=3
+    )
+    memory, stream = learner.method.memory, learner.stream
+    splits = memory.splits(range(4))
+    assert [int(n) for n in sum(split.lengths for split in splits)] == [0, 3, 40]
+    for task, split in enumerate(splits):
+        assert split.lengths.tolist() == memory.counts_by_task()[:, task].tolist()
+        for k in range(3):
+            held = [i for t, i in contents(memory, k) if t == task]
+            assert split.indices[k, : len(held)].tolist() == held
+        assert set(stream.units(task, split.indices).flatten().tolist()) <= {2 * task, 2 * task + 1}
+
+
+def test_what_passes_again_is_refreshed():
+    memory = memory_of([0, 3, 20], fields={"mark": (2,)})
+    for task in (0, 1):
+        ids = torch.arange(10)
+        offer(memory, task, ids, {"mark": torch.zeros(3, 10, 2)})
+    ids = torch.tensor([[4, 5, 6, 77]]).expand(3, 4)
+    weight = torch.tensor([[1.0, 1, 0, 1]]).expand(3, 4)
+    before = [contents(memory, k) for k in range(3)]
+    marks = torch.arange(1.0, 25).view(3, 4, 2)
+    memory.refresh(SimpleNamespace(task=1, ids=ids, weight=weight), {"mark": marks})
+    assert [contents(memory, k) for k in range(3)] == before
+    for k in range(3):
+        for slot, (task, i) in enumerate(before[k]):
+            passed = task == 1 and i in (4, 5)
+            assert memory.fields["mark"][k, slot].tolist() == (marks[k, i - 4].tolist() if passed else [0.0, 0.0])
+    assert bool((memory.fields["mark"][2] > 0).any())

@@ -98,6 +98,8 @@ class Memory(Stateful):
     def restored(self) -> None:
         self._deck: Iterator[Batch] = iter(())
         self._counts: Tensor | None = None
+        self._blocks: list[Batch] | None = None
+        self._places: tuple[Tensor, Tensor] | None = None
 
     @property
     def counts(self) -> Tensor:
@@ -315,6 +317,22 @@ class Memory(Stateful):
             found.append(self.stream.split(task, ids.to(self.stream.device), held.sum(1).to(self.stream.device)))
         return tuple(found)
 
+    def refresh(self, batch: Batch, values: Mapping[str, Tensor]) -> None:
+        """Replaces fields of those examples of the stream's mini-batch that are held: they pass again.
+
+        `values`: fields `(K, B, …)`.
+        """
+        if self._places is None:
+            self._places = _codes(self.tasks, self.ids).masked_fill(~self.held, -1).sort(dim=1)
+        codes, order = self._places
+        wanted = _codes(torch.as_tensor(batch.task).cpu(), batch.ids.cpu())
+        place = torch.searchsorted(codes, wanted.contiguous()).clamp_max(codes.shape[1] - 1)
+        found = (codes.gather(1, place) == wanted) & (batch.weight.cpu() > 0)
+        slots = order.gather(1, place)
+        rows = found.nonzero(as_tuple=True)
+        for name, field in self.fields.items():
+            field[rows[0], slots[rows]] = values[name].detach()[rows].to(field)
+
     def write(self, name: str, batch: Batch, values: Tensor) -> None:
         """Replaces a field of the examples of a drawn batch; `values` `(K, B, …)`. The memory must not have changed since."""
         field = self.fields[name]
@@ -357,6 +375,11 @@ def ranks(keys: Tensor, groups: Tensor) -> Tensor:
     start = place.masked_fill(~first, 0).cummax(1).values
     found = torch.empty_like(place).scatter(1, order, place - start)
     return found.masked_fill(keys < 0, n)
+
+
+def _codes(tasks: Tensor, ids: Tensor) -> Tensor:
+    """One number per (task, id)."""
+    return (tasks << 32) + ids
 
 
 def _level(sizes: Tensor, budgets: Tensor) -> Tensor:
