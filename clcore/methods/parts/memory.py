@@ -98,7 +98,6 @@ class Memory(Stateful):
     def restored(self) -> None:
         self._deck: Iterator[Batch] = iter(())
         self._counts: Tensor | None = None
-        self._blocks: list[Batch] | None = None
         self._places: tuple[Tensor, Tensor] | None = None
 
     @property
