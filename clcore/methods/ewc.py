@@ -51,6 +51,7 @@ class EWC(Method):
 
     def end(self, task: Task) -> None:
         if task.index + 1 == len(self.context.stream.tasks):
+            self.springs.note_drift()
             return
         self.springs.add(
             fisher_diagonal(

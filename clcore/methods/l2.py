@@ -64,3 +64,6 @@ class L2(Method):
         sizes = self.springs.footprint()
         sizes.pop("importance", None)  # all ones: nothing to store
         return sizes
+
+    def insight(self):
+        return self.springs.stretch()

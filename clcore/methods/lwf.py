@@ -8,19 +8,24 @@ head s, at temperature T and on the new task's examples, and q_s the network's, 
 It constrains what the network says, not its weights, and needs no old data; it works as far as new inputs look like old ones.
 
 task     one softmax per old head, summed over heads as in the paper (`per_head` off: one over all old outputs, as in FACIL)
-domain   the one head is old and new at once: it keeps its answers on all outputs
-class    one softmax over the classes of earlier tasks, beside the cross-entropy over all classes seen
+domain   all earlier tasks have the same outputs, so the sum is t − 1 times the distillation of the one head
+class    one softmax over all classes seen, for which the old network answers 0 where a class is new to it
 
-Choices: λ_o is the same at every task (van de Ven's first implementation weighs the two parts (1/t) and (1 − 1/t)), and the
-gradient is not multiplied by T² unless `kd_t2`. In the class scenario the softened softmax does not include the new classes
-(van de Ven's does, with target 0 for them). Old heads are trained by the distillation, as in the paper; FACIL leaves them as
-they are. Only the current task's examples are distilled: what another method replays has labels of its own.
+The paper knows separate heads only; domain and class are as in van de Ven, Tuytelaars & Tolias (2022), whose figures depend
+on it. In class, the zeros push the new classes down on every example, against the cross-entropy that pushes the old ones
+down: with `class_softmax = old`, a softmax over the old classes alone, hardly anything is gained over fine-tuning.
+
+Choices: λ_o is the same at every task, and the gradient is not multiplied by T² unless `kd_t2`. Old heads are trained by the
+distillation, as in the paper; FACIL leaves them as they are. Only the current task's examples are distilled: what another
+method replays has labels of its own.
 
 The paper's warm-up trains the new head alone before everything is trained together (`warmup_epochs`; 0 by default, the effect
 is small). It needs a new head, so it does nothing at the first task and in the domain scenario.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -47,7 +52,7 @@ class LwF(Method):
     )
     stores = "a copy of the network as it was before the task"
     needs_boundaries = True
-    sweep = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+    sweep = (0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0)
 
     class Hyper(Knobs):
         strength: float = knob(
@@ -64,6 +69,10 @@ class LwF(Method):
         )
         kd_t2: bool = knob(False, help="multiply the distillation by T², so that its pull does not shrink as T grows")
         per_head: bool = knob(True, help="task scenario: a softmax for each old head, or one over all old outputs")
+        class_softmax: Literal["seen", "old"] = knob(
+            "seen",
+            help="class scenario: compare answers over all classes seen, new ones being 0 to the old network, or over old ones",
+        )
         warmup_epochs: int = knob(
             0, ge=0, le=10_000, unit="epochs", help="passes that train the new outputs alone, before the task itself"
         )
@@ -85,12 +94,18 @@ class LwF(Method):
     def terms(self, batch: Batch) -> Terms:
         if not self.teacher:
             return {}
-        answers = soft_cross_entropy(
-            self.classifier.logits(batch), self.teacher(batch.x),
-            temperature=self.hyper.temperature, units=self._old_units, heads=self._old_heads,
-        )  # fmt: skip
-        weight = self.hyper.strength * self.hyper.temperature**2 if self.hyper.kd_t2 else self.hyper.strength
-        return {"distillation": weight * batch_mean(answers, batch)}
+        now, then = self.classifier.logits(batch), self.teacher(batch.x)
+        scenario, learning, temperature = self.context.scenario, self.classifier.learning, self.hyper.temperature
+        units = self.classifier.units_before(learning)
+        if scenario == "class" and self.hyper.class_softmax == "seen":
+            then[..., units.stop :] = float("-inf")
+            units = self.classifier.units_before(learning + 1)
+        heads = learning if scenario == "task" and self.hyper.per_head else 1
+        losses = soft_cross_entropy(now, then, temperature=temperature, units=units, heads=heads)
+        weight = self.hyper.strength * (learning if scenario == "domain" else 1)
+        if self.hyper.kd_t2:
+            weight = weight * temperature**2
+        return {"distillation": weight * batch_mean(losses, batch)}
 
     def trains_old_heads(self) -> Tensor:
         return self.hyper.strength > 0
@@ -100,15 +115,6 @@ class LwF(Method):
 
     def insight(self):
         return self.teacher.insight(self.classifier, self.context.stream)
-
-    @property
-    def _old_units(self) -> slice:
-        """The outputs that earlier tasks have trained."""
-        return self.classifier.units_before(self.classifier.learning)
-
-    @property
-    def _old_heads(self) -> int:
-        return self.classifier.learning if self.context.scenario == "task" and self.hyper.per_head else 1
 
     def _all_but_new(self, task: Task) -> dict[torch.nn.Parameter, Tensor]:
         """What a warm-up leaves alone: everything but the new task's output units."""

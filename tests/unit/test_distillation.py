@@ -101,6 +101,17 @@ def test_heads_are_softmaxes_of_their_own_and_other_units_do_not_matter():
     )
 
 
+def test_a_teachers_minus_infinity_is_an_answer_of_zero():
+    student, teacher = logits(0).requires_grad_(), logits(1)
+    teacher[..., 4:] = float("-inf")
+    loss = soft_cross_entropy(student, teacher, temperature=2.0)
+    p = (teacher[..., :4] / 2).softmax(-1)
+    torch.testing.assert_close(loss, -(p * (student / 2).log_softmax(-1)[..., :4]).sum(-1))
+    torch.testing.assert_close(entropy(teacher, temperature=2.0), -(p * p.log()).sum(-1))
+    loss.sum().backward()
+    torch.testing.assert_close(student.grad[..., 4:], (student.detach() / 2).softmax(-1)[..., 4:] / 2)
+
+
 def test_confident_answers_stay_finite():
     student = torch.tensor([[[1e4, -1e4, 0.0]]], requires_grad=True)
     teacher = torch.tensor([[[-1e4, 1e4, 0.0]]])

@@ -10,6 +10,7 @@ Losses are per example, (K, B): `batch_mean` averages them under a batch's weigh
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -24,7 +25,7 @@ def soft_cross_entropy(
     """(K, B) cross-entropy of the student's softened answers with the teacher's, from logits (K, B, O).
 
     `units` are the outputs that are compared. They are answers of one softmax, or of `heads` equal ones, side by side: then
-    the loss is the sum over the heads.
+    the loss is the sum over the heads. A teacher's logit of −inf is an answer of 0.
     """
     log_p = _softened(teacher, temperature, units, heads)
     log_q = _softened(student, temperature, units, heads)
@@ -33,7 +34,7 @@ def soft_cross_entropy(
 
 def entropy(teacher: Tensor, *, temperature: float = 1.0, units: slice = ALL, heads: int = 1) -> Tensor:
     """(K, B) the least value that `soft_cross_entropy` can take."""
-    return soft_cross_entropy(teacher, teacher, temperature=temperature, units=units, heads=heads)
+    return torch.special.entr(_softened(teacher, temperature, units, heads).exp()).flatten(2).sum(-1)
 
 
 def binary_cross_entropy(student: Tensor, targets: Tensor, units: slice = ALL) -> Tensor:

@@ -47,6 +47,7 @@ class Springs(Stateful):
         self.implicit = step == "implicit" or (step == "auto" and optimizer == "sgd")
         self.importance: ReplicaVector | None = None
         self.centre: ReplicaVector | None = None
+        self.drift: Tensor | None = None  # (K, L), see `note_drift`
         self.restored()
 
     def restored(self) -> None:
@@ -59,6 +60,7 @@ class Springs(Stateful):
         if self.importance is None:
             self.replace(importance)
             return
+        self.note_drift()
         merged = self.importance + importance
         # c += (θ − c)·F/(Λ+F): no difference of large sums, and entries that nothing holds keep any centre.
         self.centre = ReplicaVector(
@@ -71,8 +73,21 @@ class Springs(Stateful):
     @torch.no_grad()
     def replace(self, importance: ReplicaVector) -> None:
         """A single quadratic, anchored at the present weights; earlier ones are dropped."""
-        self.importance, self.centre = importance, weights(self.network).copy()
+        self.note_drift()
+        self.importance = importance
+        self.anchor()
         self.restored()
+
+    @torch.no_grad()
+    def anchor(self) -> None:
+        """Moves the anchors to the present weights. Before the first importance they hold nothing: a mark to measure from."""
+        self.centre = weights(self.network).copy()
+
+    @torch.no_grad()
+    def note_drift(self) -> None:
+        """Remembers how far each layer is from its anchors: for `insight`, because the next anchors take their place."""
+        if self.centre is not None:
+            self.drift = pictures.drift_by_layer(self.network, self.centre)
 
     def terms(self) -> dict[str, Springs]:
         """The penalty as a term of the loss; nothing before the first anchor or with implicit steps."""
@@ -89,14 +104,26 @@ class Springs(Stateful):
     @torch.no_grad()
     def add_gradient(self) -> None:
         """Adds λΛ(θ−c) to the gradients."""
-        if self._stiffness is None:
-            self._stiffness = (self.importance * self.strength).tensors
-        for p, stiffness, centre in zip(self.network.parameters(), self._stiffness, self.centre, strict=True):
+        for p, stiffness, centre in zip(self.network.parameters(), self.stiffness, self.centre, strict=True):
             offset = p - centre
             if p.grad is None:
                 p.grad = stiffness * offset
             else:
                 p.grad.addcmul_(stiffness, offset)
+
+    @property
+    def stiffness(self) -> list[Tensor]:
+        """λΛ, one tensor per parameter."""
+        if self._stiffness is None:
+            self._stiffness = (self.importance * self.strength).tensors
+        return self._stiffness
+
+    @torch.no_grad()
+    def gradient_at(self, points: Sequence[Tensor]) -> list[Tensor] | None:
+        """λΛ(θ−c) at other weights than the present ones, which `add_gradient` added there; None where it adds nothing."""
+        if self.importance is None or self.implicit:
+            return None
+        return [(p - c).mul_(s) for p, c, s in zip(points, self.centre, self.stiffness, strict=True)]
 
     @torch.no_grad()
     def unstable(self, lr: float) -> Tensor:
@@ -118,16 +145,20 @@ class Springs(Stateful):
             p.lerp_(centre, share)
 
     def footprint(self) -> dict[str, int]:
-        """Bytes per replica: importance and centre of every trained number, once something is anchored."""
-        if self.importance is None:
-            return {}
-        return {"importance": 4 * self.network.parameter_count, "anchors": 4 * self.network.parameter_count}
+        """Bytes per replica: importance and centre of every trained number, once they exist."""
+        kept = {"importance": self.importance, "anchors": self.centre}
+        return {kind: 4 * self.network.parameter_count for kind, vector in kept.items() if vector is not None}
 
     def insight(self, input_shape: Sequence[int]) -> dict[str, Tensor]:
-        """Where the springs are stiff: by layer (K, L) and by input (K, *image)."""
+        """Where the springs are stiff, by layer (K, L) and by input (K, *image), and how far they were stretched."""
         if self.importance is None:
-            return {}
+            return self.stretch()
         return {
             "importance_by_layer": pictures.by_layer(self.network, self.importance),
             "importance_by_input": pictures.by_input(self.network, self.importance, input_shape),
+            **self.stretch(),
         }
+
+    def stretch(self) -> dict[str, Tensor]:
+        """(K, L): how far each layer ended from where its springs held it, the mean of |θ−c|."""
+        return {} if self.drift is None else {"drift_by_layer": self.drift}
