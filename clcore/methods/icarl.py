@@ -94,11 +94,11 @@ class ICaRL(LwFMC):
         self.restored()
 
     def predict(self, x: Tensor, task: int) -> Tensor:
-        if self.hyper.classify == "outputs":
+        by_outputs = self.context.memories.to(x.device).view(-1, 1, 1) == 0
+        if self.hyper.classify == "outputs" or bool(by_outputs.all()):
             return self.classifier(x)
         nearness = self.nearness(x)
-        without = self.context.memories.to(x.device) == 0
-        return torch.where(without.view(-1, 1, 1), self.classifier(x), nearness) if bool(without.any()) else nearness
+        return torch.where(by_outputs, self.classifier(x), nearness) if bool(by_outputs.any()) else nearness
 
     def footprint(self):
         means = (self.memory.counts_by_class() > 0).sum(1) * 4 * self.classifier.network.head.inputs
