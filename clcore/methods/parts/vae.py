@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clcore.methods.parts import binary
+from clcore.methods.parts.binary import cross_entropy, sigmoid
 from clcore.networks.layers import Linear
 from clcore.state import Stateful
 
@@ -93,13 +93,13 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         found = self._outputs(z)
-        return binary.sigmoid(found) if self.binary else found
+        return sigmoid(found) if self.binary else found
 
     def misfit(self, z: Tensor, x: Tensor) -> Tensor:
         """(K, B) mean over the numbers of the input: cross-entropy, or squared error."""
         found = self._outputs(z)
         if self.binary:
-            return binary.cross_entropy(found, x).mean(-1)
+            return cross_entropy(found, x).mean(-1)
         return (found - x).square().mean(-1)
 
     def _outputs(self, z: Tensor) -> Tensor:
