@@ -28,6 +28,7 @@ from clcore.batch import Batch
 from clcore.benchmarks.base import Task
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method
+from clcore.methods.parts.binary import sigmoid
 from clcore.methods.parts.distillation import binary_cross_entropy
 from clcore.methods.parts.teacher import Teacher
 
@@ -76,7 +77,7 @@ class LwFMC(Method):
         labels = F.one_hot(part.y, self.context.stream.outputs).float()
         if self.teacher:
             old = self.classifier.units_before(self.classifier.learning)
-            labels[..., old] = self.teacher(part.x)[..., old].sigmoid()
+            labels[..., old] = sigmoid(self.teacher(part.x)[..., old])
         return labels
 
     def _losses(self, part: Batch) -> Tensor:

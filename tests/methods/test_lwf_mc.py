@@ -27,8 +27,9 @@ def at_third_task(scenario="class", settings=None):
         dict(scenario="class"),
         dict(scenario="task", weight_decay=1e-2),
         dict(scenario="class", options={"order": "seeded"}, optimizer="adam"),
+        dict(scenario="class", batch_size=7),  # blocks of 70 sigmoids: no multiple of a vector register
     ],
-    ids=["class", "task with decay", "unequal streams"],
+    ids=["class", "task with decay", "unequal streams", "odd batch"],
 )
 def test_a_replica_is_the_same_alone_and_among_fifteen_others(case):
     assert_independent(method="lwf-mc", benchmark="split-digits", seeds=range(16), **case)

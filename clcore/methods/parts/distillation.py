@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clcore.batch import Batch
+from clcore.methods.parts import binary
 
 ALL = slice(None)
 
@@ -39,8 +40,7 @@ def entropy(teacher: Tensor, *, temperature: float = 1.0, units: slice = ALL, he
 
 def binary_cross_entropy(student: Tensor, targets: Tensor, units: slice = ALL) -> Tensor:
     """(K, B) sum over `units` of the binary cross-entropies of sigmoid outputs with `targets` (K, B, O) from 0 to 1."""
-    losses = F.binary_cross_entropy_with_logits(student[..., units], targets[..., units], reduction="none")
-    return losses.sum(-1)
+    return binary.cross_entropy(student[..., units], targets[..., units]).sum(-1)
 
 
 def batch_mean(losses: Tensor, batch: Batch) -> Tensor:
