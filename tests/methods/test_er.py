@@ -70,6 +70,8 @@ def test_footprint_and_insight(policy):
     insight = learner.method.insight()
     assert insight["memory_by_class"].shape == (2, 10) and insight["memory_by_task"].shape == (2, 3)
     assert insight["memory_by_class"].sum(1).tolist() == insight["memory_by_task"].sum(1).tolist() == [0, 60]
+    examples = insight["memory_examples"]
+    assert examples.shape == (2, 16, 1, 8, 8) and not examples[0].any() and (examples[1].flatten(1).amax(1) > 0.5).all()
     by_class = insight["memory_by_class"][1]
     if policy == "balanced":
         assert by_class.max() - by_class.min() <= 1

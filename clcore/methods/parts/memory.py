@@ -36,6 +36,7 @@ from clcore.benchmarks.base import Split, Task
 from clcore.errors import RequestError
 from clcore.methods.context import Context
 from clcore.methods.parts import exemplars
+from clcore.methods.parts.vectors import per_replica
 from clcore.networks.layers import aligned_rows
 from clcore.state import Stateful
 
@@ -48,6 +49,7 @@ _GROUPS: dict[str, Groups] = {
 }  # fmt: skip
 _WHOLE_TASKS = ("herding", "k-center")
 _PREDRAWN_FLOATS = 1 << 20
+_SHOWN = 16  # examples in a picture of the memory
 
 
 class Memory(Stateful):
@@ -356,11 +358,20 @@ class Memory(Stateful):
         return sizes
 
     def insight(self) -> dict[str, Tensor]:
-        """What the memory holds: by class (K, O) and by task (K, T)."""
-        return {
+        """What the memory holds: how many by class (K, O) and, as their age, by task (K, T); some of them (K, n, *input)."""
+        found = {
             "memory_by_class": self.counts_by_class().float(),
             "memory_by_task": self.counts_by_task().float(),
         }
+        return found | {"memory_examples": self._some()} if bool(self.counts.any()) else found
+
+    def _some(self) -> Tensor:
+        """(K, n, *input) examples spread evenly over what is held; blank where a memory is empty."""
+        shares = torch.arange(_SHOWN) / _SHOWN
+        slots = (shares * self.counts.unsqueeze(1)).long()
+        device = self.stream.device
+        x, _ = self.stream.gather(self.tasks.gather(1, slots).to(device), self.ids.gather(1, slots).to(device))
+        return x * per_replica((self.counts > 0).to(device), x)
 
 
 def ranks(keys: Tensor, groups: Tensor) -> Tensor:

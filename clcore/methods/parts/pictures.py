@@ -5,7 +5,6 @@ Everything returned has the replica axis first. Dead units (see networks/layers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -37,16 +36,11 @@ def by_layer(network: nn.Module, vector: ReplicaVector) -> Tensor:
 
 @torch.no_grad()
 def by_input(network: nn.Module, vector: ReplicaVector, input_shape: Sequence[int]) -> Tensor:
-    """(K, *input_shape): the mean size |v_i| over the first layer's weights that leave each input, an image of the input.
-
-    Image benchmarks keep their inputs flat; a square number of inputs is drawn as a square.
-    """
+    """(K, *input_shape): the mean size |v_i| over the first layer's weights that leave each input, an image of the input."""
     first = linear_layers(network)[0]
     entries = dict(zip(network.parameters(), vector, strict=True))
     image = entries[first.weight][:, : first.inputs, : first.outputs].abs().mean(2)
-    side = math.isqrt(first.inputs)
-    shape = (side, side) if len(input_shape) == 1 and side * side == first.inputs and side > 2 else tuple(input_shape)
-    return image.view(len(image), *shape)
+    return image.view(len(image), *input_shape)
 
 
 @torch.no_grad()
