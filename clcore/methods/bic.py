@@ -15,7 +15,7 @@ The held-out examples are a share of the memory. They are set aside before a tas
 their own task or a later one: exemplars for training and for validation are two memories, which together hold M examples.
 A class never gives more than that share of its own examples.
 
-Choices: α = exp(a), so no correction ever turns a ranking round. The two numbers are fitted by a hundred small steps of Adam
+Choices: α = exp(a), so no correction ever turns a ranking round. The two numbers are fitted by fifty small steps of Adam
 from α = 1, β = 0, each on the whole held-out set. That is not always the minimum, on purpose: where a handful of examples can
 be told apart without a mistake, the minimum lies at infinity. KD is not multiplied by T² unless `kd_t2`, as some
 implementations do: at T = 2 and the last of five tasks it would weigh sixteen times as much as the labels. Class scenario
@@ -66,7 +66,7 @@ class BiC(Method):
         )
         policy: Policy = knob("herding", help="which examples stay for rehearsal (see er.policy)")
         bias_steps: int = knob(
-            100, ge=0, le=100_000, help="steps that fit the two numbers; 0: outputs stay as they are"
+            50, ge=0, le=100_000, help="steps that fit the two numbers; 0: outputs stay as they are"
         )
         bias_lr: float = knob(
             0.01, ge=1e-5, le=10, scale="log", help="learning rate of the Adam that fits the two numbers"

@@ -8,7 +8,8 @@ inputs. Before task t both are copied; at every step the old generator draws x̂
 
 so each generation learns today's data and its predecessor's dreams, errors included: like photocopies of photocopies.
 r = 1/t weighs all tasks alike. Here r = 1/(1 + w·(t − 1)), where w, the strength, is what each earlier task weighs beside the
-new one: the paper's is w = 1, and w = 0 is fine-tuning.
+new one: the paper's is w = 1, and w = 0 is fine-tuning. The default is lower, because where a task takes only a few dozen
+steps of SGD, a new task that weighs 1/5 is hardly learned.
 
 The old solver chooses among the classes it knows:
 
@@ -66,8 +67,8 @@ class DGR(Method):
 
     class Hyper(Knobs):
         strength: float = knob(
-            1.0, ge=0, le=1e6, scale="log", axis=True, symbol="w",
-            help="what each earlier task weighs beside the new one; 1 gives the new one the paper's r = 1/t",
+            0.3, ge=0, le=1e6, scale="log", axis=True, symbol="w",
+            help="what each earlier task weighs beside the new one; 1 is the paper's: the new one weighs r = 1/t",
         )  # fmt: skip
         answers: Literal["hard", "soft"] = knob("hard", help="the old network labels a dream, or gives probabilities")
         temperature: float = knob(

@@ -77,8 +77,12 @@ class LwFMC(Method):
         labels = F.one_hot(part.y, self.context.stream.outputs).float()
         if self.teacher:
             old = self.classifier.units_before(self.classifier.learning)
-            labels[..., old] = sigmoid(self.teacher(part.x)[..., old])
+            labels[..., old] = sigmoid(self.old_logits(part.x)[..., old])
         return labels
+
+    def old_logits(self, x: Tensor) -> Tensor:
+        """(K, B, O) whose sigmoids are the old network's answers."""
+        return self.teacher(x)
 
     def _losses(self, part: Batch) -> Tensor:
         """(K, B)"""

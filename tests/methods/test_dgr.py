@@ -24,7 +24,7 @@ SMALL = {"dgr.generator_width": 24, "dgr.latent": 5}
 
 
 def digits(scenario="class", settings=None, **case):
-    case = {"benchmark": "split-digits", "seeds": (0, 1), **case}
+    case = {"benchmark": "split-digits", "seeds": (0, 1), "strengths": (1,), **case}
     return digits_run("dgr", scenario=scenario, settings={**SMALL, **(settings or {})}, **case)
 
 
@@ -208,7 +208,7 @@ def test_a_binary_decoder_needs_inputs_from_0_to_1():
 @pytest.mark.parametrize("answers, gain", [("hard", 0.3), ("soft", 0.3)])
 def test_it_forgets_less_than_fine_tuning(answers, gain):
     case = dict(benchmark="split-digits", scenario="class", seeds=(0, 1), epochs=10, hidden=(64, 64), live_points=0)
-    settings = {"dgr.latent": 16, "dgr.answers": answers, "dgr.generator_lr": 0.01}
+    settings = {"dgr.strength": 1.0, "dgr.latent": 16, "dgr.answers": answers, "dgr.generator_lr": 0.01}
     final = [
         torch.tensor(trained(digits_run(method, settings=own, **case)).row(5, "test")).mean()
         for method, own in (("finetune", None), ("dgr", settings))

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from clcore.errors import RequestError
 from clcore.methods.parts.exemplars import features
-from tests.methods.test_lwf import stir
+from tests.methods.test_lwf import first_examples, stir
 from tests.training_cases import (
     assert_independent,
     assert_resumes,
@@ -95,6 +95,18 @@ def test_the_loss_is_over_current_examples_and_exemplars_together():
     assert sum(split.lengths for split in phase.splits[:2]).tolist() == [20, 20]
     old = {int(i) for split in phase.splits[:2] for i in split.indices[0, : split.lengths[0]]}
     assert old == set(learner.method.memory.ids[0].tolist())
+
+
+def test_the_old_networks_answers_can_be_softened():
+    learner = trained(digits(settings={"icarl.temperature": 2.0}), tasks=1)
+    task = learner.stream.tasks[1]
+    learner.classifier.learning = 1
+    learner.method.begin(task)
+    batch = first_examples(learner, task)
+    said = learner.classifier(batch.x).detach()
+    targets = learner.method.targets(batch)
+    torch.testing.assert_close(targets[..., :2], (said[..., :2] / 2).sigmoid())
+    assert torch.equal(targets[..., 2:], F.one_hot(batch.y, 10).float()[..., 2:])
 
 
 def test_prediction_is_the_nearest_mean_of_unit_features():
