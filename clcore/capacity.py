@@ -14,8 +14,8 @@ from clcore.spec import RunSpec
 
 # Measured (docs/speed.md): beyond about this many bytes of weights side by side, a step falls out of the cache.
 _CPU_CACHE_BYTES = 5 << 20
-# Copies of the weights that a replica needs at the most: weights, gradients, two moments, importance, centre, two caches.
-_COPIES = 8
+# Of the copies that a method declares (weights, gradients, two moments, importance, centre, two caches), those that any has.
+_SHARED_COPIES = 4
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -34,7 +34,7 @@ def check_fits(run: RunSpec, benchmark: type[Benchmark], outputs: int, device: t
     parameters = parameter_count(run, benchmark.facts.shape, outputs)
     replicas = len(run.replicas)
     fixed = benchmark.memory_estimate(dict(run.options), run.scenario, replicas)
-    each = parameters * 4 * _COPIES
+    each = parameters * 4 * copies(run)
     free = free_bytes(device)
     if fixed + replicas * each <= free:
         return
@@ -48,6 +48,11 @@ def check_fits(run: RunSpec, benchmark: type[Benchmark], outputs: int, device: t
         f"{replicas} replicas of {parameters:,} parameters on {run.benchmark} need about "
         f"{(fixed + replicas * each) / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free on {device}: {advice}."
     )
+
+
+def copies(run: RunSpec) -> int:
+    """How many copies of its weights a replica needs at the most."""
+    return _SHARED_COPIES + sum(registry.methods()[part].copies - _SHARED_COPIES for part in run.method.parts)
 
 
 def parameter_count(run: RunSpec, input_shape: tuple[int, ...], outputs: int) -> int:
@@ -89,4 +94,4 @@ def _largest_group(run: RunSpec, stream: Stream, device: torch.device) -> int:
     if device.type == "cpu":
         return max(1, min(64, _CPU_CACHE_BYTES // each))
     activations = 16 * run.batch_size * (math.prod(stream.input_shape) + 4 * sum(run.network.hidden))
-    return max(1, min(512, int(free_bytes(device) * 0.5) // (each * _COPIES + activations)))
+    return max(1, min(512, int(free_bytes(device) * 0.5) // (each * copies(run) + activations)))

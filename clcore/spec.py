@@ -236,6 +236,12 @@ def check_method(choice: MethodChoice, scenario: str) -> None:
             raise RequestError(
                 f"{card.name} does not work in the {scenario} scenario; it works in: {', '.join(card.scenarios)}."
             )
+    keepers = [card.name for card in choice.cards if card.uses_memory]
+    if len(keepers) > 1:
+        raise RequestError(
+            f"{choice.name} cannot be combined: {' and '.join(keepers)} would each keep a memory of the whole budget. "
+            "Leave one of them out."
+        )
     check_seams(choice.parts, [card.owns for card in choice.cards])
     for key in choice.settings:
         part, _, name = key.partition(".")

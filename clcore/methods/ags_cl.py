@@ -13,12 +13,12 @@ afresh for the next task; so whatever free nodes do later, heads of earlier task
 Choices: the proximal steps have the learning rate as their size. The authors take them once an epoch; here they are taken
 after every step, with μ and λ divided by the steps of an epoch (`prox_every`): what an epoch learned with drifted nodes is
 lost when they are put back at its end, and short runs never recover (Split MNIST, λ = 10⁴, 5 epochs: 96 against 77 %). The
-authors' μ takes 1.0 off a norm in a task (lr·μ·epochs); ours by default 0.6, whatever the learning rate and the epochs. Only
-hidden nodes have anchors, since heads carry no penalty. In the domain scenario the shared head is not cut and nothing holds
-it, so λ must stay small there: a head that is fitted anew on frozen features forgets more than fine-tuning. The class
-scenario is left out; the method was not meant for it. The learning rate is the run's throughout (the authors lower it, and
-restore the best weights, on validation data). λ = 0 alone is not fine-tuning, since μ, ρ and the cuts act without it; with
-all of them 0 and `isolate` off it is, bit for bit.
+authors' μ takes 1.0 off a norm in a task (lr·μ·epochs); ours by default 0.6, whatever the learning rate and the epochs.
+Only hidden nodes have anchors, since heads carry no penalty. In the domain scenario the shared head is not cut (fresh nodes
+reach it at once) and nothing holds it, so λ must stay small there: a head that is fitted anew on frozen features forgets
+more than fine-tuning. The class scenario is left out; the method was not meant for it. The learning rate is the run's
+throughout (the authors lower it, and restore the best weights, on validation data). λ = 0 alone is not fine-tuning, since
+μ, ρ and the cuts act without it; with all of them 0 and `isolate` off it is, bit for bit.
 """
 
 from __future__ import annotations
@@ -125,8 +125,9 @@ class AGSCL(Method):
                     layer.silence(idle)
                 elif self.context.scenario == "task":
                     layer.silence(idle, self.classifier.groups[task.index])
-        for layer, idle in zip(self.layers, free, strict=True):
-            layer.renew(draw_share(idle, self.hyper.rho, self.draws), self.draws)
+        if task.index + 1 < len(self.context.stream.tasks):
+            for layer, idle in zip(self.layers, free, strict=True):
+                layer.renew(draw_share(idle, self.hyper.rho, self.draws), self.draws)
         self.centres = [
             [torch.where(important, p, 0) for p, important in zip(layer.incoming, (o.unsqueeze(1) > 0, o > 0), strict=True)]
             for layer, o in zip(self.layers, self.importance, strict=True)

@@ -94,6 +94,7 @@ class Method(Stateful):
     uses_memory: ClassVar[bool] = False
     freezes: ClassVar[bool] = False
     vectorized: ClassVar[bool] = True
+    copies: ClassVar[int] = 8  # of the weights at the most, optimizer and step included: for estimates of memory
     predicts_unseen: ClassVar[bool] = True
     sweep: ClassVar[tuple[float, ...]] = ()
 

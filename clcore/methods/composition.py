@@ -1,7 +1,8 @@
 """Several methods at once: `er+ewc` replays and anchors.
 
-Seams are chained in list order, the task loss is computed once, and a part's terms carry its name (`ewc.penalty`). A ★ seam
-can have one owner only.
+Seams are chained in list order, but in `mix` and `terms` the parts that bring in examples come before those that watch the
+pass over them. The task loss is computed once, and a part's terms carry its name (`ewc.penalty`). A ★ seam can have one owner
+only.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class Composition(Method):
             name: cls(replace(context, strengths=strengths), settings) for name, cls, settings, strengths in parts
         }
 
+    @property
+    def _replay_first(self) -> list[tuple[str, Method]]:
+        """The parts in an order that does not depend on the name: whoever watches the pass over a batch must see all of it."""
+        return sorted(self.parts.items(), key=lambda item: item[1].family == "regularization")
+
     def _owner(self, seam: str) -> Method:
         parts = list(self.parts.values())
         return parts[self._owners[seam]] if seam in self._owners else parts[0]
@@ -67,7 +73,7 @@ class Composition(Method):
         return self._owner("phases").phases(task)
 
     def mix(self, batch: Batch) -> Batch:
-        for part in self.parts.values():
+        for _, part in self._replay_first:
             batch = part.mix(batch)
         return batch
 
@@ -75,7 +81,7 @@ class Composition(Method):
         return self._owner("task_loss").task_loss(batch)
 
     def terms(self, batch: Batch) -> Terms:
-        return {f"{name}.{term}": value for name, p in self.parts.items() for term, value in p.terms(batch).items()}
+        return {f"{name}.{term}": value for name, p in self._replay_first for term, value in p.terms(batch).items()}
 
     def edit_gradients(self, batch: Batch) -> None:
         for part in self.parts.values():

@@ -6,9 +6,9 @@ current and R remembered examples through the network in two forwards; the loss 
 or the sum of the two means (`sum`), which doubles the step where there is something to replay.
 
 Choices: by default the memory is filled at the end of a task, so it holds earlier tasks only; `online` fills it as the
-stream passes (during the first pass over a task, after the step, so that a step never replays its own examples). Other
-policies than the reservoir are explained in parts/memory.py; with about three examples a class or fewer a uniform
-sample misses classes, and those that balance them do better.
+stream passes (during the first pass over a task, after the step, so that on that pass a step never replays its own
+examples). Other policies than the reservoir are explained in parts/memory.py; with about three examples a class or fewer a
+uniform sample misses classes, and those that balance them do better.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from the labels of each mini-batch. (With `active_classes = all` or `current` th
 Choices: the two means are added, as in the paper. The mask is the mini-batch's, per replica: masking by the classes of the
 task, as Avalanche does, costs points where a task has many; Mammoth also leaves every unit after the largest class seen
 unmasked and swaps the head for a cosine classifier, both left out here. A replayed example may come from the present task,
-never from the present mini-batch. Without a memory this is fine-tuning under the mask; in the domain scenario, and where
-every mini-batch contains all classes, it is replay with the sum of two means.
+but on the first pass over it never from the present mini-batch. Without a memory this is fine-tuning under the mask; in the
+domain scenario, and where every mini-batch contains all classes, it is replay with the sum of two means.
 """
 
 from __future__ import annotations

@@ -67,6 +67,8 @@ class MAS(Method):
     def end(self, task: Task) -> None:
         if task.index + 1 < len(self.context.stream.tasks):
             self.springs.replace(self.merged(self.measured(task), task.index))
+        else:
+            self.springs.note_drift()
 
     def measured(self, task: Task) -> ReplicaVector:
         """Ω of one task, at the present weights."""

@@ -82,6 +82,7 @@ class MIR(Method):
         )
         if candidates is None:
             return batch
+        self.context.charge(batch.count * (candidates.count > 0))
         worst = self._most_interfered(batch, candidates, size)
         self.retrieved = self.retrieved.scatter_add(1, worst.task, worst.weight)
         return batch.with_replay(worst)
@@ -118,7 +119,6 @@ class MIR(Method):
         network, lr = self.classifier.network, self.hyper.virtual_lr
         lr = self.context.optimizer.lr if lr is None else lr
         named = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        self.context.charge(batch.count)
         loss = mean_loss(self.classifier, batch)
         gradients = torch.autograd.grad(loss.sum(), list(named.values()), allow_unused=True, materialize_grads=True)
         return {name: p.detach() - lr * g for (name, p), g in zip(named.items(), gradients, strict=True)}

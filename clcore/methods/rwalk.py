@@ -27,7 +27,7 @@ from clcore.methods.base import Method, Terms
 from clcore.methods.parts.importance import StepSquares, normalized
 from clcore.methods.parts.path import PathIntegral
 from clcore.methods.parts.springs import PenaltyStep, Springs, penalty_step_knob
-from clcore.methods.parts.vectors import ReplicaVector, per_replica, weights
+from clcore.methods.parts.vectors import ReplicaVector, per_replica, trained_numbers, weights
 
 
 class RWalk(Method):
@@ -44,6 +44,7 @@ class RWalk(Method):
     )
     stores = "eight numbers per weight: running importance and path scores, and where it is held"
     needs_boundaries = True
+    copies = 16
     sweep = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
     class Hyper(Knobs):
@@ -122,7 +123,7 @@ class RWalk(Method):
 
     def footprint(self):
         """Beside the springs: F, its squares, s and the earlier tasks' s; the interval's start; the path integral."""
-        size = 4 * self.classifier.network.parameter_count
+        size = 4 * trained_numbers(self.classifier.network)
         held = self.springs.footprint()
         held["importance"] = held.get("importance", 0) + (3 if self.earlier_score is None else 4) * size
         held["anchors"] = held.get("anchors", 0) + size

@@ -35,6 +35,7 @@ class SI(Method):
     )
     stores = "three numbers per weight: its importance, where it is held, and its diary of the present task"
     needs_boundaries = True
+    copies = 10
     sweep = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
     class Hyper(Knobs):

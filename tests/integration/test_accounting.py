@@ -85,6 +85,11 @@ def test_streams_of_unequal_length_count_as_they_would_alone(method):
     assert together == [gradient_samples(result_of(digits_run(method, seeds=(s,), **case)))[0] for s in range(3)]
 
 
+def test_what_a_replica_costs_does_not_depend_on_its_neighbours():
+    together = gradient_samples(result_of(digits_run("mir", memories=(0, 30), **SMALL)))
+    assert together == [gradient_samples(result_of(digits_run("mir", memories=(m,), **SMALL)))[0] for m in (0, 30)]
+
+
 def test_interrupted_and_resumed_costs_the_same(tmp_path):
     run = digits_run("er+ewc", seeds=(0, 1), memories=(20,), **SMALL)
     control, checkpoint = Control(), tmp_path / "run.pt"

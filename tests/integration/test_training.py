@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 
+from clcore import capacity
 from clcore.control import Control
 from clcore.errors import Cancelled, RequestError, TooLarge, TrainingError
 from clcore.events import Diverged, Evaluated, PhaseStarted, Progress, Resumed, RunFinished, RunStarted, TaskFinished
@@ -291,6 +292,40 @@ def test_two_owners_of_one_seam_are_refused():
 
     with pytest.raises(RequestError, match="a and b both decide `predict`"):
         seam_owners([A, B], ["a", "b"])
+
+
+@pytest.mark.parametrize("method", ["vcl+mir", "mir+vcl", "rwalk+mir", "mir+rwalk", "rwalk+der", "der+rwalk"])
+def test_a_part_that_watches_the_pass_is_not_disturbed_by_a_neighbours_replay(method):
+    settings = {f"{part}.strength": 1.0 for part in method.split("+") if part in ("vcl", "rwalk", "der")}
+    case = dict(method=method, seeds=(0, 1), settings=settings, tasks=2, options={"train_per_task": 96})
+    together = trained(digits_run(memories=(0, 50), **case))
+    alone = trained(digits_run(memories=(0,), **case))
+    for row in range(2):
+        assert identical(weights_of(together, 2 * row), weights_of(alone, row))
+
+
+@pytest.mark.parametrize("names", [("rwalk", "der"), ("rwalk", "mir"), ("vcl", "mir")])
+def test_the_order_of_a_compositions_parts_does_not_matter(names):
+    settings = {f"{part}.strength": 1.0 for part in names if part != "mir"}
+    case = dict(settings=settings, tasks=2, memories=(50,), options={"train_per_task": 96})
+    one, other = (trained(digits_run(f"{a}+{b}", **case)) for a, b in (names, names[::-1]))
+    assert identical(weights_of(one, 0), weights_of(other, 0))
+
+
+def test_two_memories_are_refused():
+    with pytest.raises(RequestError, match="er and agem would each keep a memory of the whole budget"):
+        digits_run("er+agem")
+
+
+def test_anchors_of_bell_curves_count_their_widths():
+    learner = trained(digits_run("ewc+vcl"), tasks=1)
+    footprint = learner.footprint()[0]
+    assert footprint["importance"] == footprint["anchors"] == 2 * footprint["parameters"]
+
+
+def test_estimates_know_what_a_method_keeps():
+    copies = {name: capacity.copies(digits_run(name)) for name in ("finetune", "ewc", "rwalk", "ewc+vcl")}
+    assert copies == {"finetune": 8, "ewc": 8, "rwalk": 16, "ewc+vcl": 20}
 
 
 def test_footprints_count_what_is_kept():

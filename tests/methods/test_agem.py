@@ -119,7 +119,7 @@ def test_a_reference_of_zero_objects_to_nothing():
 
 
 def test_the_reference_is_the_mean_over_the_examples_drawn():
-    learner = trained(digits_run("agem", seeds=(0, 1), memories=(20,), settings={"agem.reference_batch": 50}), tasks=2)
+    learner = trained(digits_run("agem", seeds=(0, 1), memories=(30,), settings={"agem.reference_batch": 50}), tasks=2)
     learner.classifier.learning = 2
     network = learner.classifier.network
     for p in network.parameters():

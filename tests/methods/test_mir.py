@@ -183,7 +183,10 @@ def test_the_memory_is_charged_and_shown():
     assert learner.method.footprint()["memory_samples"].tolist() == [0, 30 * 72, 0, 30 * 72]
     insight = learner.method.insight()
     shapes = {name: tuple(values.shape) for name, values in insight.items()}
-    assert shapes == {"memory_by_class": (4, 10), "memory_by_task": (4, 5), "retrieved_by_task": (4, 5)}
+    assert shapes == {
+        "memory_by_class": (4, 10), "memory_by_task": (4, 5), "memory_examples": (4, 16, 1, 8, 8),
+        "retrieved_by_task": (4, 5),
+    }  # fmt: skip
     torch.testing.assert_close(insight["retrieved_by_task"].sum(1), torch.tensor([0.0, 1.0, 0.0, 1.0]))
 
 

@@ -177,6 +177,16 @@ def test_when_not_every_class_can_have_one_more_all_are_as_likely():
         assert (held - 600).abs().max() < 4 * (1500 * 0.4 * 0.6) ** 0.5
 
 
+def test_a_reserved_remainder_goes_to_every_class_as_often_and_to_every_task_as_much():
+    """Budget 6 of 4 tasks × 5 classes: no task gets more than two places, and no class is favoured."""
+    memory = memory_of([6] * 1500, "ring", seeds=range(1500), division="reserved")
+    for _ in stream_through(memory):
+        pass
+    by_task, by_class = memory.counts_by_task(), memory.counts_by_class().double().sum(0)
+    assert by_task.amin() >= 1 and by_task.amax() <= 2 and (memory.counts == 6).all()
+    assert (by_class - 1800).abs().max() < 4 * (1500 * 4 * 0.3 * 0.7) ** 0.5
+
+
 def test_ring_keeps_the_latest_of_every_class():
     memory = memory_of([20], "ring")
     for start in range(0, 90, 7):

@@ -130,7 +130,7 @@ def test_a_new_path_starts_at_zero():
     assert torch.all(path.omega.tensors[0] == 0)
 
 
-@pytest.mark.parametrize("method", ["ewc", "l2", "online-ewc", "si", "rwalk"])
+@pytest.mark.parametrize("method", ["ewc", "l2", "online-ewc", "si", "rwalk", "mas", "mas-local"])
 def test_drift_is_measured_from_the_anchors_that_held_during_the_task(method):
     run = digits_run(method, seeds=(0, 1), tasks=3)
     learner = learner_for(run)

@@ -66,9 +66,11 @@ class GaussianLinear(Linear):
             mean, deviation = _moments(x, self.weight, self.bias, *self.variances())
             drawn = noise.unflatten(1, (-1, x.shape[1]))
             return torch.addcmul(mean.unsqueeze(1), deviation.unsqueeze(1), drawn).flatten(1, 2)
-        self.last_variances = self.variances()
+        variances = self.variances()
+        if torch.is_grad_enabled():  # not where an old network answers with its own weights
+            self.last_variances = variances
         gaussians = (self.weight, self.bias, self.weight_log_variance, self.bias_log_variance)
-        y = _Sampled.apply(x, *gaussians, *self.last_variances, noise)
+        y = _Sampled.apply(x, *gaussians, *variances, noise)
         if self.tape is not None:
             self.tape.append(Recorded(self, x, y))
         return y

@@ -131,6 +131,8 @@ class Memory(Stateful):
         Later passes would store copies. `values`: fields `(K, B, …)`.
         """
         self.check_streaming()
+        if all(batch.epoch):  # nobody's first pass
+            return
         first_pass = torch.tensor([epoch == 0 for epoch in batch.epoch])
         valid = (batch.weight.cpu() > 0) & first_pass.unsqueeze(1)
         if bool(valid.any()):
@@ -215,9 +217,17 @@ class Memory(Stateful):
         return {"task": tasks, "class": self.stream.outputs}.get(self.by, tasks * self.stream.classes_per_task)
 
     def _shares(self) -> Tensor:
-        """(K, G) each group's reserved share: as equal as whole numbers allow, M in all."""
-        ends = self.budgets.unsqueeze(1) * torch.arange(self._group_count + 1) // self._group_count
-        return ends.diff(dim=1)
+        """(K, G) each group's reserved share: as equal as whole numbers allow, M in all.
+
+        Which groups get one more: of every task as many as of the others (give or take one), in the order of `turns`.
+        """
+        groups, tasks = self._group_count, len(self.stream.tasks)
+        each, left = self.budgets // groups, self.budgets % groups
+        turn = self.turns.argsort(dim=1).argsort(dim=1)
+        if self.by == "task_class":  # a task's first in turn, then every task's second, …
+            within = self.turns.view(-1, tasks, groups // tasks).argsort(dim=2).argsort(dim=2).flatten(1)
+            turn = (within * groups + turn).argsort(dim=1).argsort(dim=1)
+        return each.unsqueeze(1) + (turn < left.unsqueeze(1))
 
     def _picked(self, task: Task, valid: Tensor) -> Tensor:
         """(K, N) keys by the order in which the policy picks a task's examples, each class by itself."""

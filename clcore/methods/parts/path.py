@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from clcore.methods.parts.springs import Springs
-from clcore.methods.parts.vectors import ReplicaVector, weights
+from clcore.methods.parts.vectors import ReplicaVector, trained_numbers, weights
 from clcore.state import Stateful
 
 
@@ -67,4 +67,4 @@ class PathIntegral(Stateful):
 
     def footprint(self) -> dict[str, int]:
         """Bytes per replica that stay between steps."""
-        return {"path_integral": 4 * self.network.parameter_count}
+        return {"path_integral": 4 * trained_numbers(self.network)}

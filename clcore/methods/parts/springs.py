@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from clcore.knobs import knob
 from clcore.methods.parts import pictures
-from clcore.methods.parts.vectors import ReplicaVector, per_replica, weights
+from clcore.methods.parts.vectors import ReplicaVector, per_replica, trained_numbers, weights
 from clcore.state import Stateful
 
 PenaltyStep = Literal["auto", "implicit", "explicit"]
@@ -147,7 +147,7 @@ class Springs(Stateful):
     def footprint(self) -> dict[str, int]:
         """Bytes per replica: importance and centre of every trained number, once they exist."""
         kept = {"importance": self.importance, "anchors": self.centre}
-        return {kind: 4 * self.network.parameter_count for kind, vector in kept.items() if vector is not None}
+        return {kind: 4 * trained_numbers(self.network) for kind, vector in kept.items() if vector is not None}
 
     def insight(self, input_shape: Sequence[int]) -> dict[str, Tensor]:
         """Where the springs are stiff, by layer (K, L) and by input (K, *image), and how far they were stretched."""

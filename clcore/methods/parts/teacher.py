@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from clcore.benchmarks.base import Split, Stream
 from clcore.methods.parts import pictures
-from clcore.methods.parts.vectors import ReplicaVector
+from clcore.methods.parts.vectors import ReplicaVector, trained_numbers
 from clcore.networks.classifier import Classifier
 from clcore.state import Stateful
 
@@ -50,7 +50,7 @@ class Teacher(Stateful):
 
     def footprint(self) -> dict[str, int]:
         """Bytes per replica: every trained number once more."""
-        return {"old_networks": 4 * self.network.parameter_count} if self else {}
+        return {"old_networks": 4 * trained_numbers(self.network)} if self else {}
 
     @torch.no_grad()
     def insight(self, classifier: Classifier, stream: Stream) -> dict[str, Tensor]:

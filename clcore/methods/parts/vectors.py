@@ -59,6 +59,15 @@ def weights(network: nn.Module) -> ReplicaVector:
     return ReplicaVector(network.parameters())
 
 
+def trained_numbers(network: nn.Module) -> int:
+    """How many numbers a vector over the network's parameters holds per replica, dead units left out.
+
+    A layer with `inputs` and `outputs` has one number per weight and bias, or several (a mean and a variance).
+    """
+    layers = [m for m in network.modules() if hasattr(m, "inputs") and hasattr(m, "outputs") and hasattr(m, "weight")]
+    return sum((m.inputs + 1) * m.outputs * (len(list(m.parameters(recurse=False))) // 2) for m in layers)
+
+
 def gradient(network: nn.Module) -> ReplicaVector:
     """The network's gradients as they are; zeros where a parameter has none."""
     return ReplicaVector(torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters())
