@@ -29,9 +29,10 @@ SEEDS = (100, 101, 102)
 
 
 def grid_of(method: MethodCard) -> tuple[float, ...]:
-    """The declared sweep, with 0 and two more decades on the stiff side."""
-    largest = max(method.sweep)
-    return tuple(sorted({0.0, *method.sweep, largest * 10, largest * 100}))
+    """The declared sweep, with 0 and two more decades on the stiff side as far as the method allows."""
+    largest, most = max(method.sweep), method.strength.maximum
+    grid = {0.0, *method.sweep, largest * 10, largest * 100}
+    return tuple(sorted(s for s in grid if most is None or s <= most))
 
 
 def final_validation(method: MethodCard, benchmark: BenchmarkCard, scenario: str) -> dict[float, list[float | None]]:
