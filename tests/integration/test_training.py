@@ -312,6 +312,22 @@ def test_the_order_of_a_compositions_parts_does_not_matter(names):
     assert identical(weights_of(one, 0), weights_of(other, 0))
 
 
+@pytest.mark.parametrize("method", ["er+ewc", "er+si", "agem+mas", "gem+online-ewc", "der+l2"])
+@pytest.mark.parametrize("penalty_step", ["implicit", "explicit"])
+def test_a_regularizer_of_strength_0_leaves_replay_as_it_is(method, penalty_step):
+    replay, _, regularizer = method.partition("+")
+    settings = {f"{regularizer}.penalty_step": penalty_step}
+    case = dict(seeds=(0, 1), memories=(60,))
+    alone = trained(digits_run(replay, **case))
+    slack, held = (
+        trained(digits_run(method, settings={**settings, f"{regularizer}.strength": strength}, **case))
+        for strength in (0.0, 0.3)
+    )
+    for row in range(2):
+        assert identical(weights_of(alone, row), weights_of(slack, row))
+        assert not identical(weights_of(alone, row), weights_of(held, row))
+
+
 def test_two_memories_are_refused():
     with pytest.raises(RequestError, match="er and agem would each keep a memory of the whole budget"):
         digits_run("er+agem")
