@@ -1,24 +1,31 @@
 """Equal compute and equal memory: what a budget in gradient samples or in bytes means for one method, found by trying.
 
-Nothing is assumed about a method. One network goes through the stream for one epoch and for two: what the second epoch added is
-what an epoch costs, the rest (importance passes, say) is there whatever the epochs. Two networks with no memory and with a
-small one go through it for one epoch: the difference is what an example costs in bytes, the rest is the method's fixed state.
+Nothing is assumed about a method. The first seed's networks, one of every strength and memory of the run, go through the
+stream for one epoch and for two: what the second epoch added is what an epoch costs, the rest (importance passes, say) is
+there whatever the epochs. Networks with no memory, a small one and one twice as large go through it for one epoch. The
+difference of the two filled ones, over the examples that they came to hold, is what an example costs in bytes; what they keep
+beside their examples is the method's fixed state with a memory, and the empty one's is that without (GEM keeps gradients only
+where there is something to take gradients of). The dearest setting decides, in whatever order they were asked for. One that
+diverges has stopped counting and does not.
+
 The trials are thrown away; neither touches a generator of the run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from clcore import capacity
+from clcore import capacity, registry
 from clcore.accounting import readable_bytes, readable_count
 from clcore.benchmarks.base import Benchmark, Stream
 from clcore.control import Control
 from clcore.errors import RequestError
 from clcore.learner import Learner
+from clcore.methods.parts.memory import Memory
 from clcore.spec import RunSpec
 
-_TRIAL_MEMORY = 20  # examples
+_TRIAL_MEMORY = 20  # examples, and twice as many
 _MOST_EPOCHS = 10_000
 
 
@@ -45,25 +52,38 @@ def _fit_epochs(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Con
     wanted = run.gradient_samples
     if wanted == "fine-tuning":
         wanted = run.epochs * sum(int(task.train.lengths[0]) for task in stream.tasks)
-    one, two = (
-        _trial(run, benchmark, control, epochs).counters.gradient_samples[0] for epochs in (1, 2)
-    )  # fmt: skip
-    each = two - one
-    epochs = run.epochs if each <= 0 else max(1, min(_MOST_EPOCHS, round((wanted - one + each) / each)))
-    takes = one + (epochs - 1) * each
-    note = (
-        f"{epochs} epoch{'s' if epochs > 1 else ''}: {readable_count(takes)} gradient samples for a budget of "
-        f"{readable_count(wanted)}."
-    )
-    return run.model_copy(update={"epochs": epochs}), note
+    trials = [_trial(run, benchmark, control, epochs, run.grid.memories) for epochs in (1, 2)]
+    pairs = [pair for pair in zip(*trials, strict=True) if all(tried.alive for tried in pair)]
+    _check_survivors(run, pairs)
+    # Of the first epoch with all that is done once, and of each further one:
+    costs = [(one.samples, max(0, two.samples - one.samples)) for one, two in pairs]
+    fits = [round((wanted - one + each) / each) for one, each in costs if each > 0]
+    epochs = max(1, min(_MOST_EPOCHS, *fits)) if fits else run.epochs
+    takes = [one + (epochs - 1) * each for one, each in costs]
+    reached = _from_to(readable_count(min(takes)), readable_count(max(takes)))
+    if fits:
+        note = (
+            f"{epochs} epoch{'s' if epochs > 1 else ''}: {reached} gradient samples for a budget of "
+            f"{readable_count(wanted)}"
+        )
+        note += f", fitted to the dearest of {len(costs)} settings." if min(takes) < max(takes) else "."
+    else:
+        note = (
+            f"{run.method.name} takes {reached} gradient samples whatever the epochs: they cannot fit it to a budget of "
+            f"{readable_count(wanted)}."
+        )
+    return run.model_copy(update={"epochs": epochs}), note + _lost(len(trials[0]) - len(pairs), len(trials[0]))
 
 
 def _fit_memory(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Control) -> tuple[RunSpec, str]:
+    budget, name = run.memory_bytes, run.method.name
     plain = 4 * capacity.parameter_count(run, stream.input_shape, stream.outputs)
-    memories = (0, _TRIAL_MEMORY) if run.method.uses_memory else run.grid.memories[:1]
-    learner = _trial(run, benchmark, control, 1, memories)
-    kept = [sum(kinds.values()) - plain for kinds in learner.footprint()]
-    fixed, budget, name = kept[0], run.memory_bytes, run.method.name
+    everything = sum(int(task.train.lengths.max()) for task in stream.tasks)
+    tried = _memory_trial(run, benchmark, control, everything)
+    sound = [group for group in tried if all(network.alive for network in group)]
+    _check_survivors(run, sound)
+    lost = _lost(len(tried) - len(sound), len(tried))
+    fixed = max(empty.bytes for empty, *_ in sound) - plain
     if fixed > budget:
         raise RequestError(
             f"{name} keeps {readable_bytes(fixed)} beside the network, more than the budget of {readable_bytes(budget)}: "
@@ -72,23 +92,98 @@ def _fit_memory(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Con
     if not run.method.uses_memory:
         grid = run.grid.model_copy(update={"memories": (0,)})
         note = f"It keeps {readable_bytes(fixed)} of {readable_bytes(budget)}."
-        return run.model_copy(update={"grid": grid}), note
-    each = (kept[1] - fixed) / _TRIAL_MEMORY
-    examples = int((budget - fixed) / each) if each > 0 else 0
+        return run.model_copy(update={"grid": grid}), note + lost
+    examples, takes = everything, 0
+    for empty, small, large in sound:
+        more = large.held - small.held
+        each = (large.bytes - small.bytes) / more if more else 0
+        if each <= 0:
+            raise RequestError(f"{name} keeps as much with more examples, so bytes cannot say how many: give --memory.")
+        beside = small.bytes - small.held * each - plain
+        fitting = max(0, min(everything, int((budget - beside) / each)))
+        examples = min(examples, fitting)
+        takes = max(takes, beside + fitting * each if fitting else empty.bytes - plain)
+        first = beside + each
     grid = run.grid.model_copy(update={"memories": (examples,)})
-    note = f"It keeps {examples} examples: {readable_bytes(fixed + examples * each)} of {readable_bytes(budget)}."
-    return run.model_copy(update={"grid": grid}), note
+    note = f"It keeps {examples} examples: {readable_bytes(takes)} of {readable_bytes(budget)}."
+    if not examples and fixed < first:
+        note += f" The first would take {readable_bytes(first)}."
+    return run.model_copy(update={"grid": grid}), note + lost
+
+
+class _Tried(NamedTuple):
+    """A network after a trial.
+
+    alive     whether it did not diverge
+    samples   its gradient samples
+    bytes     everything that it keeps, its parameters too
+    held      examples in its memory
+    """
+
+    alive: bool
+    samples: int
+    bytes: int
+    held: int
+
+
+def _memory_trial(
+    run: RunSpec, benchmark: Benchmark, control: Control, everything: int
+) -> list[tuple[_Tried, ...]]:  # fmt: skip
+    """Of every strength: a network without memory and, where the method has one, two whose memories hold something."""
+    if not run.method.uses_memory:
+        return [(tried,) for tried in _trial(run, benchmark, control, 1, (0,))]
+    size = max(1, min(_TRIAL_MEMORY, everything // 2))
+    while True:
+        try:
+            tried = _trial(run, benchmark, control, 1, (0, size, 2 * size))
+        except RequestError:  # too small a memory for this method
+            if 4 * size > everything:
+                raise
+            size *= 2
+        else:
+            return [tuple(tried[i : i + 3]) for i in range(0, len(tried), 3)]
 
 
 def _trial(
-    run: RunSpec, benchmark: Benchmark, control: Control, epochs: int, memories: tuple[int, ...] | None = None
-) -> Learner:
-    """The first seed's networks of the first strength after the whole stream, unwatched."""
-    grid = run.grid.model_copy(update={"seeds": run.grid.seeds[:1], "memories": memories or run.grid.memories[:1]})
-    method = run.method.model_copy(update={"strengths": run.method.strengths[:1]})
+    run: RunSpec, benchmark: Benchmark, control: Control, epochs: int, memories: tuple[int, ...]
+) -> list[_Tried]:  # fmt: skip
+    """The first seed's networks after the whole stream, unwatched: of every strength, with each of `memories`."""
+    grid = run.grid.model_copy(update={"seeds": run.grid.seeds[:1], "memories": memories})
     budgets = {"gradient_samples": None, "memory_bytes": None}
-    small = run.model_copy(update={"epochs": epochs, "grid": grid, "method": method, "live_points": 0, **budgets})
-    learner = Learner(small, range(len(small.replicas)), benchmark, lambda event: None, control)
-    for task in learner.stream.tasks:
-        learner.learn(task)
-    return learner
+    small = run.model_copy(update={"epochs": epochs, "grid": grid, "live_points": 0, **budgets})
+    stream = benchmark.stream([replica.seed for replica in small.replicas])
+    vectorized = all(registry.methods()[part].vectorized for part in run.method.parts)
+    found: dict[int, _Tried] = {}
+    for members in capacity.groups(small, stream, benchmark.device, vectorized):
+        learner = Learner(small, members, benchmark, lambda event: None, control)
+        for task in learner.stream.tasks:
+            learner.learn(task)
+        kept = [sum(kinds.values()) for kinds in learner.footprint()]
+        rows = zip(learner.alive.tolist(), learner.counters.gradient_samples, kept, _held(learner), strict=True)
+        found |= dict(zip(members, map(_Tried._make, rows), strict=True))
+    return [found[i] for i in range(len(found))]
+
+
+def _held(learner: Learner) -> list[int]:
+    """Examples that each network's memory holds. Several parts of a composition have the whole memory each."""
+    parts = getattr(learner.method, "parts", {"": learner.method}).values()
+    most = [0] * len(learner.members)
+    for part in parts:
+        counts = [memory.counts.tolist() for memory in vars(part).values() if isinstance(memory, Memory)]
+        most = [max(n, sum(own)) for n, own in zip(most, zip(*counts, strict=True), strict=True)] if counts else most
+    return most
+
+
+def _check_survivors(run: RunSpec, sound: Sequence[object]) -> None:
+    if not sound:
+        raise RequestError(
+            f"{run.method.name} diverges before its budget can be measured: give a smaller learning rate or other strengths."
+        )
+
+
+def _lost(lost: int, of: int) -> str:
+    return f" {lost} of {of} settings diverged while this was measured, and do not count." if lost else ""
+
+
+def _from_to(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from clcore.accounting import Entry, comparability_key, differences
+from clcore.accounting import Entry, comparability_key, differences, readable_bytes, readable_count
 from clcore.cli import main
 from clcore.control import Control
 from clcore.errors import Cancelled, RequestError
@@ -64,17 +64,64 @@ def test_the_plan_says_what_the_budget_came_to():
     assert started.epochs == 4 and started.note == "4 epochs: 1.3 k gradient samples for a budget of 1.2 k."
 
 
+@pytest.mark.parametrize("memories", [(0, 200), (200, 0), (200, 0, 5)])
+def test_the_dearest_memory_decides_in_whatever_order(memories):
+    events = []
+    run = digits_run("er", epochs=6, gradient_samples="fine-tuning", memories=memories, **SMALL)
+    result = result_of(run, report=events.append)
+    assert result["epochs"] == 4
+    reached = {r["memory"]: r["gradient_samples"] for r in result["replicas"]}
+    assert (reached[0], reached[200]) == (4 * STREAM, 4 * STREAM + 4 * 2 * 64)
+    started = next(e for e in events if isinstance(e, RunStarted))
+    assert started.note == (
+        f"4 epochs: 768 to 1.3 k gradient samples for a budget of 1.2 k, fitted to the dearest of {len(memories)} settings."
+    )
+
+
+@pytest.mark.parametrize("strengths", [(100.0, 1.0), (1.0, 100.0)])
+def test_a_strength_that_diverges_says_nothing_about_the_others(strengths):
+    plain, events = result_of(digits_run("der", strengths=(1.0,), epochs=4, **SMALL)), []
+    budget = plain["gradient_samples"]
+    run = digits_run("der", strengths=strengths, epochs=6, gradient_samples=budget, **SMALL)
+    result = result_of(run, report=events.append)
+    status = {r["strength"]: (r["status"], r["gradient_samples"]) for r in result["replicas"]}
+    assert result["epochs"] == 4 and status[1.0] == ("finished", budget) and status[100.0][0] == "diverged"
+    started = next(e for e in events if isinstance(e, RunStarted))
+    assert "1 of 2 settings diverged while this was measured" in started.note
+
+
+@pytest.mark.parametrize("budget", [{"gradient_samples": 1000}, {"memory_bytes": 10**6}])
+def test_where_every_network_diverges_there_is_nothing_to_measure(budget):
+    with pytest.raises(RequestError, match=r"^der diverges before its budget can be measured: .*\.$"):
+        result_of(digits_run("der", strengths=(1e6,), **budget, **SMALL))
+
+
+def test_what_takes_the_same_whatever_the_epochs_says_so():
+    events = []
+    run = digits_run("gdumb", memories=(20,), epochs=6, gradient_samples="fine-tuning", **SMALL)
+    result = result_of(run, report=events.append)
+    started = next(e for e in events if isinstance(e, RunStarted))
+    assert result["epochs"] == 6
+    assert started.note == (
+        f"gdumb takes {readable_count(result['gradient_samples'])} gradient samples whatever the epochs: they cannot fit it "
+        "to a budget of 1.2 k."
+    )
+
+
 KEPT = 4 * (65 * 32 + 33 * 32 + 33 * 10)  # bytes of a network of the test's size
 EXAMPLE = 64 + 8
 
 
-@pytest.mark.parametrize(("method", "fixed"), [("er", 0), ("er+ewc", 2 * KEPT)])
+@pytest.mark.parametrize(
+    ("method", "fixed"), [("er", 0), ("er+ewc", 2 * KEPT), ("gem", 2 * KEPT), ("agem", KEPT), ("er+agem", KEPT)]
+)
 def test_a_replay_memory_gets_what_is_left(method, fixed):
-    budget = fixed + 30 * EXAMPLE + 71
+    each = EXAMPLE * (2 if method == "er+agem" else 1)  # both keep a memory of their own
+    budget = fixed + 30 * each + 71
     result = result_of(digits_run(method, seeds=(0, 1), memory_bytes=budget, memories=(5, 10), **SMALL))
     assert [(r["seed"], r["memory"]) for r in result["replicas"]] == [(0, 30), (1, 30)]
     for replica in result["replicas"]:
-        assert budget - EXAMPLE < replica["bytes"] - KEPT <= budget
+        assert budget - each < replica["bytes"] - KEPT <= budget
     plain = result_of(digits_run(method, seeds=(0, 1), memories=(30,), **SMALL))
     assert [r["accuracy_matrix"] for r in result["replicas"]] == [r["accuracy_matrix"] for r in plain["replicas"]]
 
@@ -85,6 +132,27 @@ def test_a_method_whose_state_is_larger_is_refused_with_one_sentence():
     assert result_of(digits_run("ewc", memory_bytes=2 * KEPT, **SMALL))["status"] == "finished"
     with pytest.raises(RequestError, match="joint keeps"):
         result_of(digits_run("joint", memory_bytes=1000, **SMALL))
+
+
+@pytest.mark.parametrize("method", ["gem", "agem"])
+def test_where_not_even_the_first_example_fits_there_is_none(method):
+    """The gradients come with the first example: it costs far more than the others."""
+    events = []
+    first = KEPT * (2 if method == "gem" else 1) + EXAMPLE
+    run = digits_run(method, memory_bytes=first - 1, **SMALL)
+    replica = result_of(run, report=events.append)["replicas"][0]
+    assert (replica["memory"], replica["bytes"]) == (0, KEPT)
+    started = next(e for e in events if isinstance(e, RunStarted))
+    assert started.note.startswith(f"It keeps 0 examples: 0 B of {readable_bytes(first - 1)}. The first would take ")
+    replica = result_of(digits_run(method, memory_bytes=first, **SMALL))["replicas"][0]
+    assert replica["memory"] == 1 and replica["bytes"] == KEPT + first
+
+
+def test_there_are_no_more_examples_than_the_stream_has():
+    replica = result_of(digits_run("er", memory_bytes=10**12, **SMALL))["replicas"][0]
+    assert replica["memory"] == STREAM and replica["bytes"] == KEPT + STREAM * EXAMPLE
+    few = {"tasks": 2, "options": {"train_per_task": 10}}
+    assert result_of(digits_run("er", memory_bytes=10**12, **few))["replicas"][0]["memory"] == 20
 
 
 def test_no_bytes_are_no_memory():
@@ -117,7 +185,8 @@ def test_budgets_are_part_of_a_spec_and_of_digests_that_were_without_them():
     )  # fmt: skip
     for run in (plain, equal, bytes_):
         assert from_json(RunSpec, run.model_dump_json()) == run
-    assert plain.digest(plain.replicas[0]) == "6f26400cb105524f"  # as before there were budgets
+    finetune = digits_run("finetune", **SMALL)
+    assert finetune.digest(finetune.replicas[0]) == "efe3145e95315b07"  # as before there were budgets
     assert len({run.digest(plain.replicas[0]) for run in (plain, equal, bytes_)}) == 3
     assert differences([Entry(plain), Entry(equal)]) == ["epochs", "equal compute"]
     assert comparability_key(bytes_) != comparability_key(plain)
