@@ -13,10 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from clcore.spec import RunSpec
+from clcore.catalogue import catalogue
+from clcore.spec import MethodChoice, NetworkChoice, OptimizerChoice, RunSpec
 
 INTERVAL = "95 % Student t-interval over seeds"
-SAME_BYTES = 0.05
+SAME = 0.05  # share by which bytes and gradient samples may differ
 
 
 # ---- the protocol ---------------------------------------------------------------------------------------------------
@@ -25,9 +26,9 @@ SAME_BYTES = 0.05
 class Selection(NamedTuple):
     """Where a run's strengths come from.
 
-    kind         "none" (the method has none), "recommended" (found on validation data for this benchmark and scenario),
-                 "given" (asked for), "default" (the method's own default), "swept" (several: whoever picks one has seen
-                 the results)
+    kind         "none" (the method has none), "recommended" (found on validation data for this benchmark and scenario, and
+                 everything else as it was then), "given" (asked for), "default" (the method's own default), "swept"
+                 (several: whoever picks one has seen the results)
     strengths    part → its strengths
     provenance   how a recommended strength was found
     """
@@ -50,7 +51,7 @@ def selection(spec: RunSpec) -> Selection:
         swept = method.strengths if card is method.swept_part else ()
         values = list(swept) or [float(method.part_settings(card.name)[card.strength.name])]
         strengths[card.name] = values
-        found = card.recommended_strength(spec.benchmark, spec.scenario) if len(method.parts) == 1 else None
+        found = card.recommended_strength(spec.benchmark, spec.scenario) if _as_validated(spec) else None
         if len(values) > 1:
             kinds.add("swept")
         elif found is not None and found.strength == values[0]:
@@ -63,6 +64,26 @@ def selection(spec: RunSpec) -> Selection:
     # A composition is as freely chosen as its freest part.
     kind = next((k for k in ("swept", "given", "default", "recommended") if k in kinds), "none")
     return Selection(kind, strengths, provenance)
+
+
+def _as_validated(spec: RunSpec) -> bool:
+    """Whether everything but the strength and the seeds is as where recommended strengths are looked for (docs/recommend.py):
+    one method with its defaults, the benchmark with its own and the training that it suggests, no budgets."""
+    method, training = spec.method, catalogue().benchmark(spec.benchmark).training
+    if len(method.parts) > 1 or spec.gradient_samples is not None or spec.memory_bytes is not None:
+        return False
+    (card,) = method.cards
+    usual = RunSpec(
+        benchmark=spec.benchmark, scenario=spec.scenario, method=MethodChoice(name=method.name),
+        network=NetworkChoice(hidden=training.hidden), optimizer=OptimizerChoice(name=training.optimizer, lr=training.lr),
+        epochs=training.epochs, batch_size=training.batch_size,
+    )  # fmt: skip
+    fixed = [knob.name for knob in card.knobs if not knob.axis]
+    ours, theirs = (run.method.part_settings(card.name) for run in (spec, usual))
+    same_memory = not card.uses_memory or spec.grid.memories == usual.grid.memories
+    same_settings = all(ours[name] == theirs[name] for name in fixed)
+    ours, theirs = (conditions(run) | {"seeds": None} for run in (spec, usual))
+    return same_memory and same_settings and ours == theirs
 
 
 def protocol(spec: RunSpec, *, device: str, versions: dict[str, str]) -> dict[str, Any]:
@@ -107,16 +128,28 @@ def conditions_key(spec: RunSpec) -> str:
 
 
 def comparability_key(spec: RunSpec) -> str:
-    """Equal for runs that may be ranked together as far as their specs tell; memory bytes are compared beside it."""
-    return json.dumps(conditions(spec) | {"selection": selection(spec).kind}, sort_keys=True)
+    """Equal for runs that may be ranked together as far as their specs tell; what was reached is compared beside it.
+
+    A method that has nothing to choose is not differently selected than one whose strength was fixed beforehand, by its
+    default or on validation data: for none of them did anybody look at the results. A strength that was given or swept may
+    have been chosen by them.
+    """
+    return json.dumps(conditions(spec) | {"selection": _selected(spec)}, sort_keys=True)
+
+
+def _selected(spec: RunSpec) -> str:
+    kind = selection(spec).kind
+    return "beforehand" if kind in ("none", "default", "recommended") else kind
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a table: a run's spec, and the bytes by kind of the settings that the line is about (none: not known yet)."""
+    """A line of a table: a run's spec, and of the settings that the line is about the bytes by kind, and the gradient
+    samples that a network took (none: not known yet)."""
 
     spec: RunSpec
     footprints: tuple[dict[str, int], ...] = ()
+    reached: tuple[float, ...] = ()
 
     @property
     def bytes(self) -> list[tuple[int, int]]:
@@ -126,15 +159,33 @@ class Entry:
 
 
 def _alike(a: Entry, b: Entry) -> bool:
-    """Whether the memory bytes agree: the same budget in bytes, or within 5 %, setting by setting."""
-    if a.spec.memory_bytes is not None and a.spec.memory_bytes == b.spec.memory_bytes:
-        return True
-    ours, theirs = a.bytes, b.bytes
+    return _same_memory(a, b) and _same_compute(a, b)
+
+
+def _same_memory(a: Entry, b: Entry) -> bool:
+    """Whether both keep to the same budget in bytes, or their bytes agree within 5 %, setting by setting."""
+    ours, theirs, budget = a.bytes, b.bytes, a.spec.memory_bytes
+    if budget is not None and budget == b.spec.memory_bytes and ours and theirs:
+        plain = min(parameters for parameters, _ in ours + theirs)
+        if all(parameters + kept - plain <= budget for parameters, kept in ours + theirs):
+            return True
     return len(ours) == len(theirs) and all(
-        abs(x - y) <= SAME_BYTES * max(x, y)
-        for one, other in zip(ours, theirs, strict=True)
-        for x, y in zip(one, other, strict=True)
+        _close(x, y) for one, other in zip(ours, theirs, strict=True) for x, y in zip(one, other, strict=True)
     )
+
+
+def _same_compute(a: Entry, b: Entry) -> bool:
+    """Whether, under equal compute, both came to the same gradient samples within 5 %, setting by setting.
+
+    Whole epochs are coarse: with few of them a budget may be missed by more, and then results are not comparable.
+    """
+    if a.spec.gradient_samples is None or b.spec.gradient_samples is None:
+        return True
+    return len(a.reached) == len(b.reached) > 0 and all(map(_close, a.reached, b.reached))
+
+
+def _close(x: float, y: float) -> bool:
+    return abs(x - y) <= SAME * max(x, y)
 
 
 def rank_marks(entries: Sequence[Entry]) -> list[str]:
@@ -159,9 +210,11 @@ def differences(entries: Sequence[Entry]) -> list[str]:
     for name in each[0] if each else ():
         if any(values[name] != each[0][name] for values in each):
             found.append(name)
-    if any(not _alike(entry, entries[0]) for entry in entries):
+    if any(not _same_memory(entry, entries[0]) for entry in entries):
         found.append("memory bytes")
-    if len({selection(entry.spec).kind for entry in entries}) > 1:
+    if any(not _same_compute(entry, entries[0]) for entry in entries):
+        found.append("gradient samples")
+    if len({_selected(entry.spec) for entry in entries}) > 1:
         found.append("selection of strengths")
     return found
 

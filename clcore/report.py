@@ -40,7 +40,10 @@ def table(runs: Sequence[Measured], fine_tuning: Iterable[Measured] = ()) -> str
     """
     plain = FineTuning([*runs, *fine_tuning])
     settings = [(run, key, group) for run in runs for key, group in grouped(run.result["replicas"]).items()]
-    entries = [Entry(run.spec, (group[0]["footprint"],)) for run, _, group in settings]
+    entries = [
+        Entry(run.spec, (group[0]["footprint"],), (max(r.get("gradient_samples", 0) for r in group),))
+        for run, _, group in settings
+    ]
     scores = [["rank", "method", "strength", "memory", "seeds", *METRICS.values()]]
     costs = [["rank", "method", "strength", "memory", *COSTS]]
     for (run, (strength, memory), group), mark in zip(settings, rank_marks(entries), strict=True):
@@ -71,7 +74,8 @@ def _ranking(entries: Sequence[Entry]) -> list[str]:
 def document(benchmark: str, scenario: str, runs: Sequence[Measured], fine_tuning: Iterable[Measured] = ()) -> dict:
     """Results as the command line's JSON: each run with its training time relative to fine-tuning's, where there is one.
 
-    Runs with the same `comparability` may be ranked where their bytes agree within 5 % too.
+    Runs with the same `comparability` may be ranked where their bytes agree within 5 % too, and
+    under equal compute their gradient samples.
     """
     plain = FineTuning([*runs, *fine_tuning])
     found = []

@@ -22,6 +22,7 @@ from clcore.accounting import (
 from clcore.catalogue import catalogue
 from clcore.errors import RequestError
 from clcore.frames import Spread, replica_table, result_spreads
+from clcore.report import grouped
 from clcore.spec import RunSpec
 from clcore.store import LIVE, STATES, RunRow, Store
 from clcore.ui.links import link_of
@@ -109,10 +110,9 @@ def history_frame(rows: Sequence[RunRow], fine_tuning: Sequence[RunRow] = ()) ->
 
 
 def _entry(row: RunRow) -> Entry:
-    settings: dict[tuple, dict[str, int]] = {}
-    for replica in (row.result or {}).get("replicas", []):
-        settings.setdefault((replica["strength"], replica["memory"]), replica["footprint"])
-    return Entry(row.spec, tuple(settings.values()))
+    groups = grouped((row.result or {}).get("replicas", [])).values()
+    reached = (max(r.get("gradient_samples", 0) for r in group) for group in groups)
+    return Entry(row.spec, tuple(group[0]["footprint"] for group in groups), tuple(reached))
 
 
 def _measured(row: RunRow) -> Measured:
@@ -138,6 +138,7 @@ def _difference(name: str) -> str:
         "network": _("network"), "optimizer": _("optimizer"), "epochs": _("epochs"), "batch size": _("batch size"),
         "active classes": _("active classes"), "optimizer state": _("optimizer state"), "seeds": _("seeds"),
         "memory bytes": _("memory bytes"), "equal compute": _("equal compute"), "memory budget": _("memory budget"),
+        "gradient samples": _("gradient samples"),
         "selection of strengths": _("how strengths were chosen"),
     }[name]  # fmt: skip
 
@@ -256,8 +257,8 @@ def _columns() -> dict[str, Any]:
         ),
         "selection": c.TextColumn(
             _("Strength"), width=110,
-            help=_("How the strength was chosen: by validation (recommended for this benchmark and scenario), given, the "
-                   "method's default, or swept: then whoever picks the best has seen the results."),
+            help=_("How the strength was chosen: by validation (recommended for this benchmark and scenario, all else as it was then), "
+                   "given, the method's default, or swept: then whoever picks the best has seen the results."),
         ),
         "time": c.TextColumn(_("Time"), width=60),
         "when": c.DatetimeColumn(_("Started"), format="distance", width=110),

@@ -61,11 +61,12 @@ def values_of(query: Query) -> dict[str, Any]:
     """Every control's value under a query; what cannot be used is replaced by its default, and said."""
     problems: list[str] = []
 
-    def take(key: str, default: Any, allowed: Sequence[Any] | None = None) -> Any:
+    def take(key: str, default: Any, allowed: Sequence[Any] | None = None, like: Any = None) -> Any:
+        """`like`: a value of the kind that is read, where the default is none."""
         if key not in query:
             return default
         try:
-            return read(query[key], default, None if allowed is None else list(allowed))
+            return read(query[key], default if like is None else like, None if allowed is None else list(allowed))
         except RequestError as error:
             problems.append(f"`{key}`: {error}")
             return default
@@ -87,7 +88,7 @@ def values_of(query: Query) -> dict[str, Any]:
         elif key.endswith(".with"):
             values[key] = take(key, default, [None, *regularizers(catalogue().method(key.split(".")[0]))])
         elif key == "bytes":
-            values[key] = take(key, 0) if key in query else default
+            values[key] = take(key, default, like=0)
         else:
             values[key] = take(key, default, CHOICES.get(key))
         if key in RANGES and values[key] is not None and not RANGES[key][0] <= values[key] <= RANGES[key][1]:

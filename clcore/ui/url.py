@@ -66,7 +66,10 @@ def written(value: Any) -> list[str]:
         return [text for item in value for text in written(item)] or ["none"]
     if isinstance(value, bool):
         return ["true" if value else "false"]
-    return [f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)]
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return [short if float(short) == value else repr(value)]
+    return ["none" if value is None else str(value)]
 
 
 def read(texts: list[str], like: Any, allowed: list[Any] | None = None) -> Any:

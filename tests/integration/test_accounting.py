@@ -145,5 +145,5 @@ def test_bytes_are_everything_that_is_charged():
 def test_the_result_states_its_protocol():
     stated = result_of(digits_run("ewc", seeds=(0, 1), settings={"ewc.strength": 30.0}, **SMALL))["protocol"]
     assert stated["seeds"] == 2 and "t-interval" in stated["interval"] and stated["device"] == "cpu"
-    assert stated["selection"]["kind"] == "recommended" and "validation accuracy" in stated["selection"]["provenance"]
+    assert stated["selection"]["kind"] == "given" and not stated["selection"]["provenance"]  # found with a longer training
     assert stated["code_version"] and stated["versions"]["torch"] == torch.__version__

@@ -90,10 +90,9 @@ def test_a_strength_that_diverges_says_nothing_about_the_others(strengths):
     assert "1 of 2 settings diverged while this was measured" in started.note
 
 
-@pytest.mark.parametrize("budget", [{"gradient_samples": 1000}, {"memory_bytes": 10**6}])
-def test_where_every_network_diverges_there_is_nothing_to_measure(budget):
+def test_where_every_network_diverges_there_is_nothing_to_measure():
     with pytest.raises(RequestError, match=r"^der diverges before its budget can be measured: .*\.$"):
-        result_of(digits_run("der", strengths=(1e6,), **budget, **SMALL))
+        result_of(digits_run("der", strengths=(100.0,), gradient_samples=1000, **SMALL))
 
 
 def test_what_takes_the_same_whatever_the_epochs_says_so():

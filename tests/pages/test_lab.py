@@ -10,6 +10,7 @@ from clcore.catalogue import catalogue
 from clcore.errors import LabError, RequestError, StoreError
 from clcore.ui import live_plot
 from clcore.ui.links import link_of, params_of, regularizers, values_of
+from clcore.ui.url import written
 from tests.pages.conftest import ROOT
 from tests.pages.recorded import experiment, play, recording
 
@@ -221,6 +222,14 @@ def test_links_survive_the_way_through_a_spec():
     assert {k for k, v in params_of(values).items() if v is not None} == set(link_of(runs))
 
 
+def test_links_keep_every_digit():
+    (run,) = experiment("finetune")
+    for lr in (0.12345678, 0.1, 1e-05):
+        exact = run.model_copy(update={"optimizer": run.optimizer.model_copy(update={"lr": lr})})
+        assert values_of(link_of([exact]))["lr"] == lr
+    assert written(30.0) == ["30"] and written(0.12345678) == ["0.12345678"]
+
+
 def test_the_back_button_takes_the_controls_back(app):
     at = app()
     at.slider(key="seeds").set_value(3).run()
@@ -362,6 +371,8 @@ def test_equal_budgets_are_in_the_link_and_in_the_runs(app, store):
 
 
 def test_a_budget_in_a_link_that_cannot_be_is_said(app):
-    assert "bytes" in words(app(bytes="-3")) and "bytes" in words(app(bytes="many"))
+    for wrong in ("-3", "many", "1e3"):
+        at = app(bytes=wrong)
+        assert "bytes" in words(at) and at.number_input(key="bytes").value is None
     at = app(bytes="0")
     assert at.number_input(key="bytes").value == 0 and not at.warning

@@ -38,6 +38,13 @@ def spec(method="finetune", settings=None, strengths=(), seeds=(0, 1), **more) -
         ({"method": "ewc", "settings": {"ewc.strength": 31.0}}, "given"),
         ({"method": "ewc", "strengths": (31.0,)}, "given"),
         ({"method": "ewc", "strengths": (30.0,)}, "recommended"),
+        ({"method": "ewc", "settings": {"ewc.strength": 30.0}, "epochs": 3}, "given"),  # found with another training
+        ({"method": "ewc", "settings": {"ewc.strength": 30.0}, "batch_size": 32}, "given"),
+        ({"method": "ewc", "settings": {"ewc.strength": 30.0}, "optimizer": OptimizerChoice(lr=0.2)}, "given"),
+        ({"method": "ewc", "settings": {"ewc.strength": 30.0}, "network": NetworkChoice(hidden=(50,))}, "given"),
+        ({"method": "ewc", "settings": {"ewc.strength": 30.0}, "options": {"tasks": 3}}, "given"),
+        ({"method": "ewc", "settings": {"ewc.strength": 30.0}, "gradient_samples": 500}, "given"),
+        ({"method": "ewc", "epochs": 3}, "default"),
         ({"method": "ewc", "strengths": (1.0, 30.0)}, "swept"),
         ({"method": "ewc", "scenario": "task", "settings": {"ewc.strength": 77.0}}, "given"),
         ({"method": "l2"}, "default"),
@@ -95,7 +102,9 @@ def test_active_classes_matter_in_the_class_scenario():
 def test_methods_do_not_change_the_conditions_but_their_selection_does_the_key():
     plain, given, tuned = spec(), spec("ewc", {"ewc.strength": 31.0}), spec("ewc")
     assert conditions_key(plain) == conditions_key(given) == conditions_key(tuned)
-    assert len({comparability_key(s) for s in (plain, given, tuned)}) == 3
+    default, swept = spec("l2"), spec("ewc", strengths=(1.0, 30.0))
+    assert len({comparability_key(s) for s in (plain, tuned, default)}) == 1  # nobody has looked at the results
+    assert len({comparability_key(s) for s in (plain, given, swept)}) == 3
     assert differences([Entry(given), Entry(tuned)]) == ["selection of strengths"]
 
 
@@ -110,6 +119,22 @@ def test_memory_is_alike_within_five_percent():
     assert rank_marks([entry(0), Entry(spec("er"))]) == ["A", "B"]  # not known is not alike
     both = Entry(spec("er"), entry(1000).footprints + entry(2000).footprints)
     assert rank_marks([entry(1000), both, both]) == ["A", "B", "B"]
+
+
+def test_equal_budgets_in_bytes_must_be_kept_to():
+    def entry(kept, parameters=1000):
+        return Entry(spec("er", memory_bytes=500), ({"parameters": parameters, "memory_samples": kept},))
+
+    assert rank_marks([entry(500), entry(100), entry(900), entry(0, 1500), entry(0, 2000)]) == ["A", "A", "B", "A", "C"]
+
+
+def test_equal_compute_must_have_been_reached():
+    def entry(*reached, budget="fine-tuning"):
+        return Entry(spec(gradient_samples=budget), ({"parameters": 9},), reached)
+
+    assert rank_marks([entry(1000), entry(1050), entry(1060), entry()]) == ["A", "A", "B", "C"]
+    assert differences([entry(1000), entry(1060)]) == ["gradient samples"]
+    assert rank_marks([entry(1000, budget=None), entry(2000, budget=None)]) == ["A", "A"]
 
 
 def test_marks_go_on_after_z():
