@@ -257,7 +257,8 @@ def _columns() -> dict[str, Any]:
         ),
         "selection": c.TextColumn(
             _("Strength"), width=110,
-            help=_("How the strength was chosen: by validation (recommended for this benchmark and scenario, all else as it was then), "
+            help=_("How the strength was chosen: by validation (recommended "
+                   "for this benchmark and scenario, all else as it was then), "
                    "given, the method's default, or swept: then whoever picks the best has seen the results."),
         ),
         "time": c.TextColumn(_("Time"), width=60),

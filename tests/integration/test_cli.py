@@ -82,7 +82,7 @@ def test_the_tables_say_what_may_be_ranked_and_what_it_cost(tmp_path, capsys):
     assert [line.split()[:2] for line in scores.splitlines()[:4]] == [
         ["rank", "method"], ["A", "er"], ["B", "finetune"], ["C", "ewc"],
     ]  # fmt: skip
-    assert "Rank only rows with the same letter: these differ in memory bytes and selection of strengths." in costs
+    assert "Rank only rows with the same letter: these differ in memory bytes." in costs
     plain = costs.splitlines()[2].split()
     assert plain[1] == "finetune" and plain.count("1.00") == 2 and "kB" in plain
     er, finetune, _ = json.loads(target.read_text())["runs"]
