@@ -38,23 +38,36 @@ class Style(NamedTuple):
     marker: str
 
 
-# Methods that are often compared get colours far apart; a family shares its marker shapes.
+# Methods that are often compared get colours far apart; a family shares its marker's shape; no two methods have the same
+# dash and marker.
 _METHODS = {
     "finetune": Style("@c6", "dot", "x"),
+    "gdumb": Style("@c6", "dashdot", "cross"),
     "joint": Style("@c6", "solid", "star"),
     "single": Style("@c6", "dash", "star-triangle-up"),
     "ewc": Style("@c0", "solid", "square"),
-    "l2": Style("@c4", "dash", "square-open"),
     "online-ewc": Style("@c0", "dash", "square-open"),
-    "si": Style("@c3", "solid", "square"),
-    "mas": Style("@c7", "solid", "square"),
+    "l2": Style("@c4", "dot", "square-open"),
+    "si": Style("@c3", "solid", "square-open"),
+    "mas": Style("@c7", "solid", "square-cross"),
+    "mas-local": Style("@c7", "dash", "square-cross"),
+    "rwalk": Style("@c2", "dash", "square"),
+    "vcl": Style("@c5", "solid", "square-x"),
+    "ags-cl": Style("@c1", "dash", "square-x"),
     "er": Style("@c1", "solid", "circle"),
-    "agem": Style("@c5", "solid", "circle"),
-    "gem": Style("@c5", "dash", "circle-open"),
+    "er-ace": Style("@c1", "dash", "circle-open"),
+    "mir": Style("@c2", "dot", "circle"),
+    "der": Style("@c7", "solid", "circle-open"),
     "derpp": Style("@c7", "dash", "circle"),
+    "agem": Style("@c5", "solid", "circle-dot"),
+    "gem": Style("@c5", "dash", "circle-dot"),
+    "icarl": Style("@c3", "solid", "circle-cross"),
+    "bic": Style("@c0", "dash", "circle-cross"),
+    "dgr": Style("@c4", "dot", "circle-x"),
     "lwf": Style("@c2", "solid", "triangle-up"),
+    "lwf-mc": Style("@c2", "dash", "triangle-down"),
     "packnet": Style("@c2", "dash", "diamond"),
-    "pnn": Style("@c3", "dash", "diamond"),
+    "pnn": Style("@c3", "dash", "diamond-open"),
     "hat": Style("@c4", "dashdot", "diamond"),
 }
 

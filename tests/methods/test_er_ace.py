@@ -119,7 +119,9 @@ def test_the_memory_is_charged_and_shown():
     learner = trained(digits_run("er-ace", seeds=(0, 1), memories=(0, 30), **split_digits()))
     assert learner.method.footprint()["memory_samples"].tolist() == [0, 30 * 72, 0, 30 * 72]
     shapes = {name: tuple(values.shape) for name, values in learner.method.insight().items()}
-    assert shapes == {"memory_by_class": (4, 10), "memory_by_task": (4, 5)}
+    assert shapes == {
+        "memory_by_class": (4, 10), "memory_by_task": (4, 5), "memory_examples": (4, 16, 1, 8, 8)
+    }  # fmt: skip
 
 
 def test_it_forgets_less_than_fine_tuning_and_online_replay():

@@ -158,7 +158,9 @@ def test_the_memory_is_charged_and_shown():
     learner = trained(digits_run("gdumb", memories=(0, 30), **split_digits()))
     assert learner.method.footprint()["memory_samples"].tolist() == [0, 30 * 72]
     shapes = {name: tuple(values.shape) for name, values in learner.method.insight().items()}
-    assert shapes == {"memory_by_class": (2, 10), "memory_by_task": (2, 5)}
+    assert shapes == {
+        "memory_by_class": (2, 10), "memory_by_task": (2, 5), "memory_examples": (2, 16, 1, 8, 8)
+    }  # fmt: skip
 
 
 def test_in_the_domain_scenario_all_tasks_have_their_part():
