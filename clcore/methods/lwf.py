@@ -53,7 +53,7 @@ class LwF(Method):
     )
     stores = "a copy of the network as it was before the task"
     needs_boundaries = True
-    sweep = (0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0)
+    sweep = (0.0, 0.01, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0)
 
     class Hyper(Knobs):
         strength: float = knob(
