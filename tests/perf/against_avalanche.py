@@ -153,8 +153,8 @@ def _avalanche(method: str, batch: int, per_task: int, stream: list) -> dict[str
         "Naive": lambda: Naive(**shared),
         "EWC": lambda: EWC(ewc_lambda=1.0, **shared),
         "Replay": lambda: Replay(mem_size=row.memory, **shared),
-        "AGEM": lambda: AGEM(patterns_per_experience=per_experience, sample_size=64, **shared),
-        "GEM": lambda: GEM(patterns_per_experience=per_experience, memory_strength=0.5, **shared),
+        "AGEM": lambda: AGEM(patterns_per_exp=per_experience, sample_size=64, **shared),
+        "GEM": lambda: GEM(patterns_per_exp=per_experience, memory_strength=0.5, **shared),
     }[row.theirs]()
     wall, cpu = time.perf_counter(), time.process_time()
     for experience in experiences:
