@@ -51,7 +51,7 @@ CLAIMS = [
         3.09,
         10,
         _SI,
-        cause="our grid goes further than their c = 3000, and our inputs run from 0 to 1 (see EWC)",
+        cause="our grid goes further than their c = 3000; probably also our inputs from 0 to 1, as for EWC (not tested)",
     ),
     Claim("si", "class", 19.67, 0.09, 10, _SI),
     Claim("mas", "task", 99.22, 0.21, 10, _MAS),

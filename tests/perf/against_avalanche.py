@@ -3,7 +3,7 @@
 Avalanche lives in a virtual environment of its own, outside this repository:
 
     python -m venv ../avalanche-venv
-    ../avalanche-venv/bin/pip install 'avalanche-lib==0.6.*' torch torchvision
+    ../avalanche-venv/bin/pip install 'avalanche-lib==0.6.*' quadprog torch torchvision
     OMP_NUM_THREADS=1 python -m tests.perf.against_avalanche --avalanche ../avalanche-venv/bin/python [--quick] [--only ewc]
 
 Both train a 784-256-256-10 network with SGD on the first examples of each of five tasks (class-incremental), one thread. We
