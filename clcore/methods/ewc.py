@@ -15,6 +15,7 @@ from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Terms
 from clcore.methods.parts.importance import Estimator, fisher_diagonal
 from clcore.methods.parts.springs import PenaltyStep, Springs, penalty_step_knob
+from clcore.methods.parts.vectors import ReplicaVector
 
 
 class EWC(Method):
@@ -52,14 +53,20 @@ class EWC(Method):
     def end(self, task: Task) -> None:
         if task.index + 1 == len(self.context.stream.tasks):
             self.springs.note_drift()
-            return
-        self.springs.add(
-            fisher_diagonal(
-                self.classifier, task.train, task.index,
-                estimator=self.hyper.fisher, samples=self.hyper.fisher_samples, generators=self.draws,
-                pulse=self.context.pulse, charge=self.context.charge,
-            )
+        else:
+            self.hold(self.measured(task))
+
+    def measured(self, task: Task) -> ReplicaVector:
+        """F of one task, at the present weights."""
+        return fisher_diagonal(
+            self.classifier, task.train, task.index,
+            estimator=self.hyper.fisher, samples=self.hyper.fisher_samples, generators=self.draws,
+            pulse=self.context.pulse, charge=self.context.charge,
         )  # fmt: skip
+
+    def hold(self, fisher: ReplicaVector) -> None:
+        """One more quadratic, anchored here."""
+        self.springs.add(fisher)
 
     def footprint(self):
         return self.springs.footprint()
