@@ -48,11 +48,8 @@ class Composition(Method):
         self.parts: dict[str, Method] = {
             name: cls(replace(context, strengths=strengths), settings) for name, cls, settings, strengths in parts
         }
-
-    @property
-    def _replay_first(self) -> list[tuple[str, Method]]:
-        """The parts in an order that does not depend on the name: whoever watches the pass over a batch must see all of it."""
-        return sorted(self.parts.items(), key=lambda item: item[1].family == "regularization")
+        # An order that does not depend on the name: whoever watches the pass over a batch must see all of it.
+        self._replay_first = sorted(self.parts.items(), key=lambda item: item[1].family == "regularization")
 
     def _owner(self, seam: str) -> Method:
         parts = list(self.parts.values())

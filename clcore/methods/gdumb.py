@@ -15,13 +15,11 @@ best epoch on test data; here the last epoch counts. Without a memory the networ
 
 from __future__ import annotations
 
-import torch
-
 from clcore.benchmarks.base import Task
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Phase, Plan
 from clcore.methods.parts.memory import Memory
-from clcore.methods.parts.vectors import weights
+from clcore.methods.parts.vectors import weights, write_weights
 
 
 class GDumb(Method):
@@ -50,9 +48,7 @@ class GDumb(Method):
 
     def phases(self, task: Task) -> Plan:
         self.memory.fill(task)
-        with torch.no_grad():
-            for p, start in zip(self.classifier.network.parameters(), self.initial, strict=True):
-                p.copy_(start)
+        write_weights(self.classifier.network, self.initial)
         tasks = tuple(range(task.index + 1))
         yield Phase("memory", tasks, epochs=self.hyper.memory_epochs, fresh=True, splits=self.memory.splits(tasks))
 

@@ -13,7 +13,7 @@ import torch
 from clcore.benchmarks.base import Task
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Phase, Plan
-from clcore.methods.parts.vectors import ReplicaVector, weights
+from clcore.methods.parts.vectors import ReplicaVector, weights, write_weights
 
 
 class Joint(Method):
@@ -36,9 +36,7 @@ class Joint(Method):
 
     def begin(self, task: Task) -> None:
         if self.initial is not None:
-            with torch.no_grad():
-                for p, start in zip(self.classifier.network.parameters(), self.initial, strict=True):
-                    p.copy_(start)
+            write_weights(self.classifier.network, self.initial)
 
     def phases(self, task: Task) -> Plan:
         yield Phase(tasks=tuple(range(task.index + 1)), fresh=self.hyper.restart)

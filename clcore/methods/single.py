@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clcore.benchmarks.base import Task
 from clcore.methods.base import Method, Phase, Plan
-from clcore.methods.parts.vectors import ReplicaVector, weights
+from clcore.methods.parts.vectors import ReplicaVector, weights, write_weights
 
 
 class Single(Method):
@@ -33,7 +33,7 @@ class Single(Method):
         self.finished: list[ReplicaVector] = []
 
     def begin(self, task: Task) -> None:
-        self._load(self.initial)
+        write_weights(self.classifier.network, self.initial)
 
     def phases(self, task: Task) -> Plan:
         yield Phase(fresh=True)
@@ -46,15 +46,10 @@ class Single(Method):
         if task >= len(self.finished):  # the network in training
             return self.classifier(x)
         present = weights(self.classifier.network).copy()
-        self._load(self.finished[task])
+        write_weights(self.classifier.network, self.finished[task])
         logits = self.classifier(x)
-        self._load(present)
+        write_weights(self.classifier.network, present)
         return logits
-
-    @torch.no_grad()
-    def _load(self, vector: ReplicaVector) -> None:
-        for p, value in zip(self.classifier.network.parameters(), vector, strict=True):
-            p.copy_(value)
 
     def footprint(self):
         return {"old_networks": 4 * self.classifier.network.parameter_count * max(0, len(self.finished) - 1)}

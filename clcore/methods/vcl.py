@@ -44,7 +44,7 @@ from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Phase, Plan, Terms
 from clcore.methods.parts import coreset, pictures
 from clcore.methods.parts.bayesian import Divergence, Noise, gaussian_layers, make_bayesian, spread
-from clcore.methods.parts.vectors import ReplicaVector, per_replica, weights
+from clcore.methods.parts.vectors import ReplicaVector, per_replica, weights, write_weights
 from clcore.optimizers import make_optimizer
 
 _PACE = 0.1  # of the natural gradient on log σ², with SGD
@@ -120,7 +120,7 @@ class VCL(Method):
             self.divergence.begin(sum(split.lengths for split in splits), self._units(task))
             yield Phase("coreset", tasks, optimizers=self._optimizers, covers=(1, 1), splits=splits, watched=False)
             self.answers.append(weights(network).copy())
-            _write(network, posterior)
+            write_weights(network, posterior)
 
     def mix(self, batch: Batch) -> Batch:
         if self.sampling:
@@ -196,11 +196,11 @@ class VCL(Method):
             return
         network = self.classifier.network
         posterior = weights(network).copy()
-        _write(network, self.answers[answer])
+        write_weights(network, self.answers[answer])
         try:
             yield
         finally:
-            _write(network, posterior)
+            write_weights(network, posterior)
 
     def _units(self, task: Task) -> Tensor:
         """(O,) bool: the output units that training has reached when this task is through."""
@@ -219,9 +219,3 @@ class VCL(Method):
 def _all(positions: Tensor) -> tuple[Tensor, Tensor]:
     """Positions (K, n) and how many of them are meant: all."""
     return positions, torch.full((len(positions),), positions.shape[1], device=positions.device)
-
-
-@torch.no_grad()
-def _write(network: nn.Module, values: ReplicaVector) -> None:
-    for parameter, value in zip(network.parameters(), values, strict=True):
-        parameter.copy_(value)

@@ -68,6 +68,13 @@ def trained_numbers(network: nn.Module) -> int:
     return sum((m.inputs + 1) * m.outputs * (len(list(m.parameters(recurse=False))) // 2) for m in layers)
 
 
+@torch.no_grad()
+def write_weights(network: nn.Module, values: ReplicaVector) -> None:
+    """Copies `values` into the network's parameters."""
+    for parameter, value in zip(network.parameters(), values, strict=True):
+        parameter.copy_(value)
+
+
 def gradient(network: nn.Module) -> ReplicaVector:
     """The network's gradients as they are; zeros where a parameter has none."""
     return ReplicaVector(torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters())
