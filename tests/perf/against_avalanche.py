@@ -4,7 +4,7 @@ Avalanche lives in a virtual environment of its own, outside this repository:
 
     python -m venv ../avalanche-venv
     ../avalanche-venv/bin/pip install 'avalanche-lib==0.6.*' quadprog torch torchvision
-    OMP_NUM_THREADS=1 python -m tests.perf.against_avalanche --avalanche ../avalanche-venv/bin/python [--quick] [--only ewc]
+    OMP_NUM_THREADS=1 python -m tests.perf.against_avalanche --avalanche ../avalanche-venv/bin/python [--only ewc]
 
 Both train a 784-256-256-10 network with SGD on the first examples of each of five tasks (class-incremental), one thread. We
 train eight seeds or sixteen strengths side by side; Avalanche trains them one after another, so that one of them gives
@@ -32,8 +32,10 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 BATCHES = (10, 64)
+FEEDS = ("stock", "tensors")
 TASKS = 5
 _STRENGTHS = tuple(float(10 ** (i / 4)) for i in range(-4, 12))
 
@@ -183,74 +185,79 @@ def save_tasks(folder: Path, per_task: int) -> None:
         torch.save((x[0].flatten(1), y[0]), folder / f"{task.index}.pt")
 
 
-def round_of(python: str, who: str, methods: list[str], per_task: int, env: dict[str, str]) -> dict[str, dict[str, float]]:
+def round_of(python: str, who: str, options: argparse.Namespace, env: dict[str, str]) -> dict[str, dict[str, float]]:
     """Every row measured once, in a process of its own."""
-    command = [python, "-W", "ignore", __file__, "--only", *methods, "--measure", who, str(per_task)]
+    asked = ["--only", *options.only, "--batches", *map(str, options.batches), "--examples", str(options.examples)]
+    command = [python, "-W", "ignore", __file__, *asked, "--measure", who]
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(who: str, methods: list[str], per_task: int) -> dict[str, dict[str, float]]:
+def measure(who: str, methods: list[str], batches: list[int], per_task: int) -> dict[str, dict[str, float]]:
     rate = {"ours": ours, "stock": stock, "tensors": tensors}[who]
-    rate("finetune", BATCHES[0], 100)  # imports and first allocations
-    return {f"{method}/{batch}": rate(method, batch, per_task) for method in methods for batch in BATCHES}
+    rate("finetune", batches[0], 100)  # imports and first allocations
+    return {f"{method}/{batch}": rate(method, batch, per_task) for method in methods for batch in batches}
+
+
+def _row(method: str, batch: int, found: list[dict], feeds: list[str]) -> dict[str, Any]:
+    """Medians of the rates, and of the rounds' ratios with their range."""
+    key = f"{method}/{batch}"
+    rates = {who: [f[who][key]["cpu"] for f in found] for who in ("ours", *feeds)}
+    ratios = {feed: [a / b for a, b in zip(rates["ours"], rates[feed], strict=True)] for feed in feeds}
+    return {
+        "method": method, "batch": batch, "replicas": ROWS[method].replicas,
+        **{who: statistics.median(values) for who, values in rates.items()},
+        **{f"to_{feed}": [statistics.median(v), min(v), max(v)] for feed, v in ratios.items()},
+        "megabytes": max(f["ours"][key]["megabytes"] for f in found),
+    }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--avalanche", help="the Python of the environment that has Avalanche")
     parser.add_argument("--only", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="METHOD")
-    parser.add_argument("--quick", action="store_true", help="2 rounds on 1000 examples a task instead of 5 on 3000")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--examples", type=int, default=3000, help="of each task; its smallest has 9827 for training")
+    parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES), metavar="B")
+    parser.add_argument("--feeds", nargs="+", choices=FEEDS, default=list(FEEDS), help="how Avalanche gets its examples")
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
-    parser.add_argument("--measure", nargs=2, metavar=("WHO", "PER_TASK"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", metavar="WHO", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        who, per_task = options.measure
-        print(json.dumps(measure(who, options.only, int(per_task))))
+        print(json.dumps(measure(options.measure, options.only, options.batches, options.examples)))
         return
     if not options.avalanche:
         parser.error(
             "--avalanche is missing: give the Python of an environment with Avalanche (see this file's beginning)."
         )
-    rounds, per_task = (2, 1000) if options.quick else (5, 3000)
     with tempfile.TemporaryDirectory() as folder:
-        save_tasks(Path(folder), per_task)
+        save_tasks(Path(folder), options.examples)
         env = {**os.environ, "OMP_NUM_THREADS": "1", "SPEED_TASKS": folder}
         env.pop("PYTHONPATH", None)
         own = {**env, "PYTHONPATH": str(Path(__file__).parents[2])}
-        sides = {"stock": (options.avalanche, env), "tensors": (options.avalanche, env), "ours": (sys.executable, own)}
+        sides = {**{feed: (options.avalanche, env) for feed in options.feeds}, "ours": (sys.executable, own)}
         found = [
-            {who: round_of(python, who, options.only, per_task, where) for who, (python, where) in sides.items()}
-            for _ in range(rounds)
+            {who: round_of(python, who, options, where) for who, (python, where) in sides.items()}
+            for _ in range(options.rounds)
         ]
-    version = found[0]["stock"][f"{options.only[0]}/10"]["version"]
-    print(f"Python {platform.python_version()}, Avalanche {version}, {per_task} examples a task, {rounds} rounds")
+    version = found[0][options.feeds[0]][f"{options.only[0]}/{options.batches[0]}"]["version"]
     print(
-        "| method (Avalanche's) | K | batch | ours, per CPU s | Avalanche, stock | tensors | ratio to stock | ratio to tensors "
-        "| our peak |\n|---|" + "--:|" * 8
+        f"Python {platform.python_version()}, Avalanche {version}, {options.examples} examples a task, "
+        f"{options.rounds} rounds"
     )
-    rows = []
-    for method in options.only:
-        for batch in BATCHES:
-            key = f"{method}/{batch}"
-            rates = {who: [f[who][key]["cpu"] for f in found] for who in ("ours", "stock", "tensors")}
-            ratios = {
-                who: [a / b for a, b in zip(rates["ours"], rates[who], strict=True)] for who in ("stock", "tensors")
-            }
-            row = {
-                "method": method, "batch": batch, "avalanche": version, "replicas": ROWS[method].replicas,
-                **{who: statistics.median(values) for who, values in rates.items()},
-                **{f"to_{who}": [statistics.median(v), min(v), max(v)] for who, v in ratios.items()},
-                "megabytes": max(f["ours"][key]["megabytes"] for f in found),
-            }  # fmt: skip
-            rows.append(row)
-            shown = [f"**{r[0]:.1f}** ({r[1]:.1f}–{r[2]:.1f})" for r in (row["to_stock"], row["to_tensors"])]
-            print(
-                f"| {method} ({ROWS[method].theirs}) | {row['replicas']} | {batch} | {row['ours']:,.0f} | {row['stock']:,.0f} "
-                f"| {row['tensors']:,.0f} | {' | '.join(shown)} | {row['megabytes']:,.0f} MB |"
-            )
+    heads = [*(f"Avalanche, {feed}" for feed in options.feeds), *(f"ratio to {feed}" for feed in options.feeds)]
+    print(f"| method (Avalanche's) | K | batch | ours, per CPU s | {' | '.join(heads)} | our peak |")
+    print("|---|" + "--:|" * (4 + len(heads)))
+    rows = [_row(method, batch, found, options.feeds) for method in options.only for batch in options.batches]
+    for row in rows:
+        rates = [f"{row[feed]:,.0f}" for feed in options.feeds]
+        ratios = ["**{:.1f}** ({:.1f}–{:.1f})".format(*row[f"to_{feed}"]) for feed in options.feeds]
+        print(
+            f"| {row['method']} ({ROWS[row['method']].theirs}) | {row['replicas']} | {row['batch']} | {row['ours']:,.0f} "
+            f"| {' | '.join(rates + ratios)} | {row['megabytes']:,.0f} MB |"
+        )
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        options.json.write_text(json.dumps([{**row, "avalanche": version} for row in rows], indent=1) + "\n")
 
 
 if __name__ == "__main__":
