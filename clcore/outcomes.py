@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import pandas as pd
 from scipy.special import stdtrit
 
 from clcore import accounting, metrics
 from clcore.accounting import Entry, FineTuning, Measured
-from clcore.frames import Series, Spread, spread
+from clcore.frames import COLUMNS, Series, Spread, spread
 from clcore.spec import MethodChoice, RunSpec, Scalar
 from clcore.store.rows import RunRow
 
@@ -281,6 +282,30 @@ def _furthest(live: Mapping[int, Trial]) -> dict[int, Trial]:
     """Of live runs, the networks that have finished the most tasks: numbers over different tasks make no mean."""
     most = max((trial.after for trial in live.values()), default=0)
     return {seed: trial for seed, trial in live.items() if trial.after == most}
+
+
+def matrix(outcome: Outcome, results: Mapping[str, dict[str, Any]], kind: str = "accuracy") -> pd.DataFrame:
+    """The accuracy (or forgetting) matrix over the outcome's seeds: row (0..T), task (1..T) and COLUMNS.
+
+    results   of the outcome's runs, by run id
+    """
+    wanted = {(trial.run_id, trial.digest) for trial in outcome.trials}
+    found = [
+        (replica["accuracy_matrix"], replica["status"] == "diverged")
+        for run_id in outcome.runs
+        for replica in results[run_id]["replicas"]
+        if (run_id, replica["digest"]) in wanted
+    ]
+    complete = [metrics.forgetting_matrix(R) if kind == "forgetting" else R for R, _ in found]
+    rows = []
+    for k in range(len(complete[0]) if complete else 0):
+        for j in range(len(complete[0][0])):
+            values = [R[k][j] for R in complete]
+            lost = sum(blown and v is None for v, (_, blown) in zip(values, found, strict=True))
+            if any(v is not None for v in values):
+                s = spread(values, lost)
+                rows.append((k, j + 1, s.mean, s.low, s.high, s.n, s.diverged, s.total))
+    return pd.DataFrame(rows, columns=["row", "task", *COLUMNS])
 
 
 # ---- the references -------------------------------------------------------------------------------------------------
