@@ -176,8 +176,9 @@ def read(row: RunRow) -> Reading | None:
         return None
     spec, result = row.spec, row.result
     trials: dict[Configuration, list[Trial]] = {}
+    plain = configuration(spec.method)
     for replica in result["replicas"]:
-        key = configuration(spec.method, replica["strength"], replica["memory"])
+        key = plain._replace(strength=replica["strength"], memory=replica["memory"])
         trials.setdefault(key, []).append(_finished(row.id, replica))
     kept = {name: result.get(name) for name in ("status", "train_seconds", "train_cpu_seconds", "protocol")}
     kept["replicas"] = [None] * len(result["replicas"])  # how many there were is all that time depends on
@@ -190,11 +191,12 @@ def read_live(row: RunRow, series: Series) -> Reading | None:
     if not row.live or series.started is None or k < 1:
         return None
     spec, trials = row.spec, {}
+    plain = configuration(spec.method)
     for i, replica in enumerate(series.started.replicas):
         matrix = [line[:k] for line in series.replica_matrix(i)]
         footprint = series.footprint(i)
         diverged = i in series.diverged
-        trials.setdefault(configuration(spec.method, replica.strength, replica.memory), []).append(
+        trials.setdefault(plain._replace(strength=replica.strength, memory=replica.memory), []).append(
             Trial(row.id, replica.seed, replica.digest, k, len(series.tasks), diverged,
                   _numbers(matrix, footprint, diverged), footprint)
         )  # fmt: skip
@@ -260,11 +262,10 @@ def outcomes(
     for run_id, reading in reversed(readings):
         for key in reading.trials:
             groups.setdefault((reading.conditions, key), []).insert(0, (run_id, reading))
-    times = {run_id: plain.relative_cost(reading.timed) for run_id, reading in readings}
-    return [_pooled(key, group, times) for key, group in groups.items()]
+    return [_pooled(key, group, plain) for key, group in groups.items()]
 
 
-def _pooled(key: tuple[str, Configuration], group: list[tuple[str, Reading]], times: Mapping[str, Any]) -> Outcome:
+def _pooled(key: tuple[str, Configuration], group: list[tuple[str, Reading]], plain: FineTuning) -> Outcome:
     finished: dict[int, Trial] = {}
     live: dict[int, Trial] = {}
     for _, reading in group:
@@ -274,7 +275,9 @@ def _pooled(key: tuple[str, Configuration], group: list[tuple[str, Reading]], ti
     training = tuple(sorted(set(live) - set(finished)))
     chosen = finished or _furthest(live)
     trials = tuple(chosen[seed] for seed in sorted(chosen))
-    ratios = [cost.wall for run_id, _ in group if (cost := times[run_id]) is not None]
+    counted = {trial.run_id for trial in trials}
+    costs = [plain.relative_cost(reading.timed) for run_id, reading in group if run_id in counted]
+    ratios = [cost.wall for cost in costs if cost is not None]
     return Outcome(key[1], key[0], group[0][1].spec, trials, training, spread(ratios))
 
 

@@ -95,7 +95,7 @@ def memory_figure(
             xaxis=axis(_("bytes that one network keeps beside its parameters (log scale)"), type="log",
                        range=[low, high], tickvals=ticks, ticktext=words, ticks="outside", tickcolor="@border",
                        showgrid=False),
-            yaxis=axis(_("average accuracy, %"), range=_accuracy_range(shown, references)),
+            yaxis=axis(_("average accuracy, %"), range=_accuracy_range(pd.concat([budgets, rows]), references)),
             hovermode="closest", showlegend=True, legend=LEGEND | {"y": -70 / (height - 126)}, margin=MARGIN | {"b": 112},
         ),
     }  # fmt: skip
@@ -180,7 +180,7 @@ def _path_traces(path: pd.DataFrame, line: pd.DataFrame, x: str, y: str, number:
     sizes = [11.0 if n == 1 else SMALLEST + (LARGEST - SMALLEST) * place / (n - 1) for place in places]
     title = str(first["title"]) + (f", {first['fixed']}" if first.get("fixed") else "")
     points = {
-        "type": "scatter", "mode": "lines+markers", "name": title, "legendgroup": title,
+        "type": "scatter", "mode": "lines+markers" if n > 1 else "markers", "name": title, "legendgroup": title,
         "x": xs or [None], "y": ys or [None], "ids": list(line["id"]), "showlegend": bool(len(line)),
         "customdata": [point_words(row) for row in line.itertuples()],
         "hovertemplate": "%{customdata}<extra></extra>",
@@ -191,8 +191,8 @@ def _path_traces(path: pd.DataFrame, line: pd.DataFrame, x: str, y: str, number:
             "line": {"color": style.color if "open" in style.marker or style.marker in ("x", "cross") else "@background",
                      "width": 1.2},
         },
-        "error_y": _error(line, y) | {"color": f"{style.color}/0.5"},
-        "error_x": (_error(line, x) if x == "stability" else {"visible": False}) | {"color": f"{style.color}/0.5"},
+        "error_y": _error(line, y) | {"color": f"{style.color}/0.35"},
+        "error_x": (_error(line, x) if x == "stability" else {"visible": False}) | {"color": f"{style.color}/0.35"},
         "cliponaxis": False,
     }  # fmt: skip
     log = x != "stability"
@@ -204,7 +204,7 @@ def _path_traces(path: pd.DataFrame, line: pd.DataFrame, x: str, y: str, number:
         if i + 1 < len(xs):
             along_x.append(math.sqrt(xs[i] * xs[i + 1]) if log else (xs[i] + xs[i + 1]) / 2)
             along_y.append((ys[i] + ys[i + 1]) / 2)
-            shown.append(9)
+            shown.append(11)
     arrows = {
         "type": "scatter", "mode": "markers", "name": title, "legendgroup": title, "showlegend": False,
         "x": along_x, "y": along_y, "hoverinfo": "skip", "cliponaxis": False,
@@ -237,21 +237,21 @@ def _front(on: pd.DataFrame, x_range: list[float], y_range: list[float]) -> dict
 
 def _iso_lines(T: int, x_range: list[float], y_range: list[float]) -> dict[str, Any]:
     """ACC = plasticity − (T−1)/T · forgetting where no task gained after it was learned (then forgetting = −BWT)."""
-    slope = (T - 1) / T
+    slope, (x0, x1) = (T - 1) / T, x_range
+    end = x1 - 0.045 * (x1 - x0)  # room for the label, so that no line runs through it
     xs: list[float | None] = []
     ys: list[float | None] = []
     words: list[str] = []
     for level in range(0, 101, 10):
-        at = [(x, level + slope * (100 - x)) for x in x_range]
-        if at[0][1] < y_range[0] or at[1][1] > y_range[1]:
+        first, last, label = (level + slope * (100 - x) for x in (x0, end, x1))
+        if first < y_range[0] or last > y_range[1]:
             continue
-        label_at_right = at[1][1] >= y_range[0]
-        xs += [at[0][0], at[1][0], None]
-        ys += [at[0][1], at[1][1], None]
-        words += ["", f"{level} %" if label_at_right else "", ""]
+        xs += [x0, end, None, x1, None]
+        ys += [first, last, None, label, None]
+        words += ["", "", "", f"{level} %" if y_range[0] <= label <= y_range[1] else "", ""]
     return {
         "type": "scatter", "mode": "lines+text", "name": _("equal average accuracy"), "x": xs or [None], "y": ys or [None],
-        "text": words, "textposition": "top left", "textfont": {"size": 10, "color": "@text/0.55"},
+        "text": words, "textposition": "middle left", "textfont": {"size": 10, "color": "@text/0.55"},
         "line": {"color": "@text/0.18", "width": 1}, "hoverinfo": "skip", "showlegend": bool(xs),
     }  # fmt: skip
 
@@ -260,24 +260,24 @@ def _reference_marks(references: Mapping[str, float]) -> tuple[list[dict[str, An
     """Lines at fine-tuning, at joint training, and where both are known halfway: retention 0, 1 and ½."""
     levels = []
     both = {"finetune", "joint"} <= set(references) and references["joint"] > references["finetune"]
-    for name, word, kept in (("finetune", _("fine-tuning"), "0"), ("joint", _("joint"), "1")):
+    # Fine-tuning is the cheapest and joint training the dearest: each label at the other end, away from its point.
+    for name, word, kept, side in (("finetune", _("fine-tuning"), "0", "right"), ("joint", _("joint"), "1", "left")):
         if name in references:
             text = f"{word} {100 * references[name]:.1f} %"
-            levels.append(
-                (references[name], text + (" · " + _("retention {value}").format(value=kept) if both else ""))
-            )
+            text += " · " + _("retention {value}").format(value=kept) if both else ""
+            levels.append((references[name], text, side))
     if both:
         halfway = (references["finetune"] + references["joint"]) / 2
-        levels.append((halfway, _("retention {value}").format(value="0.5")))
+        levels.append((halfway, _("retention {value}").format(value="0.5"), "left"))
     shapes = [
         {"type": "line", "xref": "x domain", "yref": "y", "x0": 0, "x1": 1, "y0": percent(y), "y1": percent(y),
          "line": {"color": "@text/0.45", "width": 1, "dash": "dot"}, "layer": "below"}
-        for y, _text in levels
+        for y, _text, _side in levels
     ]  # fmt: skip
     notes = [
-        {"xref": "x domain", "yref": "y", "x": 1, "xanchor": "right", "y": percent(y), "yanchor": "bottom",
+        {"xref": "x domain", "yref": "y", "x": int(side == "right"), "xanchor": side, "y": percent(y), "yanchor": "bottom",
          "showarrow": False, "text": text, "font": {"size": 10, "color": "@text/0.7"}}
-        for y, text in levels
+        for y, text, side in levels
     ]  # fmt: skip
     return shapes, notes
 

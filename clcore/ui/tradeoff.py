@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,7 @@ from clcore.ui.url import Query, adopt, publish
 RUNS = "pages/results/runs.py"
 SHOWN = frozenset({"finished", *LIVE})
 MOST_RUNS = 6
+MANY = 100  # results that are not read in a moment
 COMPUTE = ("gradient_samples", "relative_time")
 
 
@@ -77,6 +79,10 @@ def choose(store: Store) -> Shown | None:
     adopt("tradeoff", "stream", lambda query: _values_of(query, list(streams)))
     if st.session_state.get("stream") not in streams:
         st.session_state["stream"] = next(iter(streams))
+    st.caption(
+        _("Every configuration is a point: what it keeps of old tasks against how well it still learns new ones, and what "
+          "that costs. Only results under the same conditions stand beside each other.")
+    )  # fmt: skip
     left, right = st.columns([1, 1], vertical_alignment="bottom")
     with left:
         name = st.selectbox(
@@ -119,10 +125,11 @@ def read_outcomes(store: Store, benchmark: str, scenario: str) -> tuple[list[Out
     here = {"benchmarks": {benchmark}, "scenario": scenario}
     rows = store.runs(states=SHOWN, results=False, **here)
     known = _readings(settings().database_url)
-    if any(row.state == "finished" and row.id not in known for row in rows):
-        for row in store.runs(states={"finished"}, **here):
-            if row.id not in known:
-                known[row.id] = read(row)
+    if new := sum(row.state == "finished" and row.id not in known for row in rows):
+        with st.spinner(_("Reading {n} results …").format(n=new)) if new > MANY else nullcontext():
+            for row in store.runs(states={"finished"}, **here):
+                if row.id not in known:
+                    known[row.id] = read(row)
     readings = [known[row.id] for row in rows if known.get(row.id) is not None]
     return outcomes(rows, series_of, known), [row for row in rows if row.live], readings
 
