@@ -36,8 +36,8 @@ def plane_figure(frame: pd.DataFrame, *, revision: str = "", height: int = 520) 
         "data": data,
         "layout": layout(
             height, revision,
-            xaxis=axis(_("stability, %: 100 − mean forgetting"), range=x_range, ticks="outside", tickcolor="@border"),
-            yaxis=axis(_("plasticity, %: mean accuracy on each task right after learning it"), range=y_range),
+            xaxis=axis(_("stability, % (100 − mean forgetting)"), range=x_range, ticks="outside", tickcolor="@border"),
+            yaxis=axis(_("plasticity, % (accuracy right after learning)"), range=y_range),
             hovermode="closest", showlegend=True, legend=LEGEND | {"y": -52 / (height - 106)}, margin=MARGIN,
         ),
     }  # fmt: skip
@@ -92,7 +92,7 @@ def memory_figure(
         "data": data,
         "layout": layout(
             height, revision, shapes=shapes, annotations=notes,
-            xaxis=axis(_("bytes that one network keeps beside its parameters (log scale)"), type="log",
+            xaxis=axis(_("bytes kept beside the network (log scale)"), type="log",
                        range=[low, high], tickvals=ticks, ticktext=words, ticks="outside", tickcolor="@border",
                        showgrid=False),
             yaxis=axis(_("average accuracy, %"), range=_accuracy_range(pd.concat([budgets, rows]), references)),
@@ -120,7 +120,7 @@ def compute_figure(
     if by == "gradient_samples":
         title, words = _("gradient samples of one network (log scale)"), [readable_count(t) for t in ticks]
     else:
-        title = _("training time, as a multiple of fine-tuning's (log scale)")
+        title = _("training time, fine-tuning = 1 (log scale)")
         words = [f"{t:g} ×" for t in ticks]
     shapes, notes = _reference_marks(references)
     return {
@@ -171,7 +171,7 @@ def _examples(n: float) -> str:
 
 
 def _path_traces(path: pd.DataFrame, line: pd.DataFrame, x: str, y: str, number: Any) -> list[dict[str, Any]]:
-    """The points of a path, joined in the order of growth, and arrows halfway between them."""
+    """The points of a path, joined in the order of growth; in the plane with arrows between them."""
     first = path.iloc[0]
     style = method_style(first["method"])
     xs, ys = [number(v) for v in line[x]], [percent(v) for v in line[y]]
@@ -195,22 +195,20 @@ def _path_traces(path: pd.DataFrame, line: pd.DataFrame, x: str, y: str, number:
         "error_x": (_error(line, x) if x == "stability" else {"visible": False}) | {"color": f"{style.color}/0.35"},
         "cliponaxis": False,
     }  # fmt: skip
-    log = x != "stability"
-    along_x, along_y, shown = [], [], []
-    for i in range(len(xs)):
-        along_x.append(xs[i])
-        along_y.append(ys[i])
-        shown.append(0)
-        if i + 1 < len(xs):
-            along_x.append(math.sqrt(xs[i] * xs[i + 1]) if log else (xs[i] + xs[i + 1]) / 2)
-            along_y.append((ys[i] + ys[i + 1]) / 2)
-            shown.append(11)
-    arrows = {
+    return [points, _arrows(xs, ys, style.color, title)] if x == "stability" else [points]
+
+
+def _arrows(xs: list[float], ys: list[float], color: str, title: str) -> dict[str, Any]:
+    """An arrow halfway from each point to the next. `angleref` turns it away from the point before, drawn with size 0."""
+    steps = list(zip(xs, ys, xs[1:], ys[1:], strict=False))
+    return {
         "type": "scatter", "mode": "markers", "name": title, "legendgroup": title, "showlegend": False,
-        "x": along_x, "y": along_y, "hoverinfo": "skip", "cliponaxis": False,
-        "marker": {"symbol": "arrow", "angleref": "previous", "size": shown, "color": style.color, "opacity": 0.8},
+        "x": [v for x0, _y0, x1, _y1 in steps for v in (x0, (x0 + x1) / 2)],
+        "y": [v for _x0, y0, _x1, y1 in steps for v in (y0, (y0 + y1) / 2)],
+        "hoverinfo": "skip", "cliponaxis": False,
+        "marker": {"symbol": "arrow", "angleref": "previous", "size": [0, 11] * len(steps), "color": color,
+                   "opacity": 0.8},
     }  # fmt: skip
-    return [points, arrows]
 
 
 def _error(line: pd.DataFrame, name: str) -> dict[str, Any]:
@@ -243,15 +241,20 @@ def _iso_lines(T: int, x_range: list[float], y_range: list[float]) -> dict[str, 
     ys: list[float | None] = []
     words: list[str] = []
     for level in range(0, 101, 10):
-        first, last, label = (level + slope * (100 - x) for x in (x0, end, x1))
+        first, last, right = (level + slope * (100 - x) for x in (x0, end, x1))
         if first < y_range[0] or last > y_range[1]:
             continue
-        xs += [x0, end, None, x1, None]
-        ys += [first, last, None, label, None]
-        words += ["", "", "", f"{level} %" if y_range[0] <= label <= y_range[1] else "", ""]
+        # The label: at the right edge, else where the line comes in at the top.
+        top = y_range[1] - 0.03 * (y_range[1] - y_range[0])
+        label = (x1, right) if y_range[0] <= right <= y_range[1] else (100 - (top - level) / slope, top)
+        inside = x0 <= label[0] <= x1
+        xs += [x0, end, None, label[0] if inside else None, None]
+        ys += [first, last, None, label[1] if inside else None, None]
+        words += ["", "", "", f"{level} %", ""]
     return {
         "type": "scatter", "mode": "lines+text", "name": _("equal average accuracy"), "x": xs or [None], "y": ys or [None],
-        "text": words, "textposition": "middle left", "textfont": {"size": 10, "color": "@text/0.55"},
+        "text": words, "textfont": {"size": 10, "color": "@text/0.55"},
+        "textposition": ["middle left" if x == x1 else "middle right" for x in xs],
         "line": {"color": "@text/0.18", "width": 1}, "hoverinfo": "skip", "showlegend": bool(xs),
     }  # fmt: skip
 

@@ -20,7 +20,14 @@ T = 5
 
 
 def outcome(
-    method="ewc", strength=None, memory=None, stability=(0.8, 0.8, 0.8), plasticity=0.9, validation=None, settings=(), **more
+    method="ewc",
+    strength=None,
+    memory=None,
+    stability=(0.8, 0.8, 0.8),
+    plasticity=0.9,
+    validation=None,
+    settings=(),
+    **more,
 ):
     """Seeds 0, 1, … with the given stabilities; ACC follows where no task gained after it was learned."""
     trials = []
@@ -40,7 +47,10 @@ def outcome(
 
 SOME = [
     outcome("finetune", stability=(0.2, 0.3, 0.4), plasticity=0.97),
-    *(outcome("ewc", strength=s, stability=(x, x + 0.02, x - 0.02)) for s, x in ((0.0, 0.3), (10.0, 0.6), (100.0, 0.5))),
+    *(
+        outcome("ewc", strength=s, stability=(x, x + 0.02, x - 0.02))
+        for s, x in ((0.0, 0.3), (10.0, 0.6), (100.0, 0.5))
+    ),
     *(outcome("er", memory=m, stability=(x, x + 0.01, x - 0.01), plasticity=0.95) for m, x in ((10, 0.5), (100, 0.8))),
     outcome("joint", stability=(1.0, 1.0, 1.0), plasticity=0.98),
 ]
@@ -99,7 +109,9 @@ def test_settings_make_another_path():
 
 
 def test_names_of_links():
-    assert name_of(Configuration("ewc", (), 30.0)) == "ewc~30" and name_of(Configuration("er", (), None, 50)) == "er~m50"
+    assert (
+        name_of(Configuration("ewc", (), 30.0)) == "ewc~30" and name_of(Configuration("er", (), None, 50)) == "er~m50"
+    )
 
 
 def test_bytes_of_an_example_need_agreement():
