@@ -93,11 +93,19 @@ class Store(Leases):
         benchmarks: Collection[str] | None = None,
         experiment: str | None = None,
         search: str | None = None,
+        scenario: str | None = None,
+        results: bool = True,
         limit: int | None = None,
         offset: int = 0,
     ) -> list[RunRow]:
-        """Runs, newest first. `search` looks into id, experiment, method, benchmark, scenario and owner."""
-        query = sa.select(*_ROW).where(*_filters(states, methods, benchmarks, experiment, search))
+        """Runs, newest first. `search` looks into id, experiment, method, benchmark, scenario and owner.
+
+        Without `results` the rows have none: they are most of what is read, and a page that polls may know them already.
+        """
+        columns = _ROW if results else [c for c in _ROW if c.name != "result_json"]
+        query = sa.select(*columns).where(*_filters(states, methods, benchmarks, experiment, search))
+        if scenario is not None:
+            query = query.where(runs.c.scenario == scenario)
         query = query.order_by(runs.c.number.desc()).limit(limit).offset(offset or None)
         with self._read() as connection:
             return [RunRow(**row._mapping) for row in connection.execute(query)]
@@ -115,6 +123,13 @@ class Store(Leases):
         query = query.where(*_filters(states, methods, benchmarks, experiment, search))
         with self._read() as connection:
             return connection.execute(query).scalar_one()
+
+    def streams(self, states: Collection[str]) -> list[tuple[str, str, int]]:
+        """(benchmark, scenario, how many runs in these states), the one that was run last first."""
+        query = sa.select(runs.c.benchmark, runs.c.scenario, sa.func.count()).where(runs.c.state.in_(list(states)))
+        query = query.group_by(runs.c.benchmark, runs.c.scenario).order_by(sa.func.max(runs.c.number).desc())
+        with self._read() as connection:
+            return [tuple(row) for row in connection.execute(query)]
 
     def delete(self, run_ids: Collection[str]) -> int:
         """Removes runs that are over, and their events; returns how many. With a live one among them, removes none."""

@@ -125,14 +125,15 @@ def comparison(rows: Sequence[RunRow]) -> tuple[str, str] | None:
     if len(entries) < 2:
         return None
     if named := differences(entries):
-        words = ", ".join(_difference(name) for name in named)
+        words = ", ".join(difference(name) for name in named)
         return ":orange[:material/warning:]", _("Not to be ranked together. They differ in: {what}.").format(what=words)
     return ":green[:material/check:]", _(
         "These runs may be ranked together: the same conditions, seeds and protocol, memory bytes within 5 %."
     )
 
 
-def _difference(name: str) -> str:
+def difference(name: str) -> str:
+    """A name of `accounting.differences` in the page's language."""
     return {
         "benchmark": _("benchmark"), "options": _("benchmark options"), "scenario": _("scenario"),
         "network": _("network"), "optimizer": _("optimizer"), "epochs": _("epochs"), "batch size": _("batch size"),
@@ -282,7 +283,7 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
         if st.button(_("Open in the Lab"), type="primary", icon=":material/open_in_full:", key="open",
                      disabled=len({row.experiment for row in rows}) > 1,
                      help=_("Shows the whole experiment of the run; select runs of one experiment.")):  # fmt: skip
-            _open(store, rows[0])
+            open_in_lab(store, rows[0])
         st.download_button(
             _("JSON"), lambda: json.dumps(export(rows), indent=1), file_name="runs.json", mime="application/json",
             key="export-json", on_click="ignore", icon=":material/download:", disabled=not results,
@@ -313,7 +314,8 @@ def export(rows: Sequence[RunRow]) -> list[dict[str, Any]]:
     ]
 
 
-def _open(store: Store, row: RunRow) -> None:
+def open_in_lab(store: Store, row: RunRow) -> None:
+    """Goes to the Lab, with the run's experiment shown and its settings in the controls."""
     specs = [r.spec for r in store.runs(experiment=row.experiment)][::-1]
     st.switch_page(LAB, query_params={**link_of(specs), "x": row.experiment})
 

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ function paint(value, colors) {
   return `rgba(${r},${g},${b},${a * Number(opacity || 1)})`;
 }
 
-async function draw(state, { spec, library: url, alt, failure }) {
+async function draw(state, { spec, library: url, alt, failure }, tell) {
   const { plot, error } = state;
   const { colors, font } = palette(plot);
   const look = JSON.stringify(colors) + font;
@@ -97,6 +98,14 @@ async function draw(state, { spec, library: url, alt, failure }) {
       toImageButtonOptions: { format: 'svg', filename: 'forgetting-lab', scale: 2 },
     });
     state.spec = spec; state.look = look; error.hidden = true;
+    state.tell = tell;
+    if (!state.listens) {
+      state.listens = true;
+      plot.on('plotly_click', (event) => {
+        const id = event.points.map((point) => point.id).find((id) => id);
+        if (id) state.tell('point', id);
+      });
+    }
   } catch (problem) {
     error.textContent = failure + ' (' + problem.message + ')';
     error.hidden = false;
@@ -104,7 +113,7 @@ async function draw(state, { spec, library: url, alt, failure }) {
 }
 
 export default function (component) {
-  const { data, parentElement } = component;
+  const { data, parentElement, setTriggerValue } = component;
   const plot = parentElement.querySelector('.lab-plot');
   const error = parentElement.querySelector('.lab-plot-error');
   let state = instances.get(plot);
@@ -124,7 +133,7 @@ export default function (component) {
   if (!state.busy) (async () => {
     state.busy = true;
     try {
-      while (state.waiting) { const next = state.waiting; state.waiting = null; await draw(state, next); }
+      while (state.waiting) { const next = state.waiting; state.waiting = null; await draw(state, next, setTriggerValue); }
     } finally { state.busy = false; }
   })();
   return () => {
@@ -162,10 +171,11 @@ def publish_plotly() -> Path:
     return target
 
 
-def live_plot(figure: dict[str, Any], key: str, *, alt: str) -> None:
+def live_plot(figure: dict[str, Any], key: str, *, alt: str, on_click: Callable[[str], None] | None = None) -> None:
     """Draws or updates the figure on the node called `key`; colours may be theme tokens (`clcore.charts.theme`).
 
-    `alt` is read aloud in place of the picture.
+    `alt` is read aloud in place of the picture. `on_click` is called with the id of a point (its trace's `ids`) before the
+    page runs again.
     """
     data = {
         "spec": json.dumps(figure, separators=(",", ":")),
@@ -174,4 +184,10 @@ def live_plot(figure: dict[str, Any], key: str, *, alt: str) -> None:
         "alt": alt,
         "failure": _("The chart could not be drawn. Reload the page; if that does not help, app/static is not served."),
     }
-    _component(key=key, data=data, height="content")
+
+    def clicked() -> None:
+        if point := st.session_state[key].point:
+            on_click(point)
+
+    heard = {"on_point_change": clicked} if on_click else {}
+    _component(key=key, data=data, height="content", **heard)

@@ -220,6 +220,20 @@ def test_states_change_by_compare_and_set(store):
         store.set_state(run_id, "done")
 
 
+def test_streams_are_counted_by_state_and_the_newest_comes_first(store):
+    other = spec().model_copy(update={"scenario": "task"})
+    store.add([other, other, spec()])
+    assert store.streams({"queued"}) == [("split-digits", "class", 1), ("split-digits", "task", 2)]
+    assert store.streams({"finished"}) == []
+    assert [row.scenario for row in store.runs(scenario="task")] == ["task", "task"]
+
+
+def test_rows_without_results_leave_them_in_the_database(store):
+    (run_id,) = store.add([spec()], state="running")
+    store.append(run_id, [(1, ev.RunFinished(result={"replicas": []}))])
+    assert store.runs()[0].result == {"replicas": []} and store.runs(results=False)[0].result is None
+
+
 def test_every_wish_counts_and_none_changes_a_run_that_is_over(store):
     run_id = running(store)
     assert store.wish(run_id) == (None, 0)
