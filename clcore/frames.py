@@ -217,6 +217,11 @@ class Series:
             rows = (self._rows.get(k) for k in range(max(self._rows) + 1))
             return [blank if entry is None else entry[1].test[replica] for entry in rows]
 
+    def footprint(self, replica: int) -> dict[str, int]:
+        """A replica's bytes by kind after the last finished task; empty before the first."""
+        with self._lock:
+            return dict(self._rows[max(self._rows)][1].footprint[replica]) if self._rows else {}
+
     def metric(self, config: Config, name: str) -> Spread:
         """One of `METRICS` over the tasks trained so far (all of them once the run has finished)."""
         return self._once(("metric", config, name), lambda: self._metric(config, name))
