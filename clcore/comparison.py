@@ -27,6 +27,7 @@ from clcore.store.rows import RunRow
 
 METRICS = ("acc", "forgetting", "bwt", "learning_accuracy", "average_incremental_accuracy", "fwt")
 LOWER_IS_BETTER = frozenset({"forgetting"})
+BOUNDS = frozenset(outcomes.REFERENCES) - {"finetune"}
 MOST = 8
 """How many groups are shown at once: beyond that neither colours nor a table tell them apart."""
 
@@ -76,6 +77,11 @@ class Group:
     def task_names(self) -> list[str]:
         plan = next(iter(self.plans.values()), None)
         return list(plan.tasks) if plan else [""] * self.tasks
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether this is a measure for the others and no contestant: it keeps all data, or a network per task."""
+        return self.method in BOUNDS
 
     @property
     def stream(self) -> str:
@@ -203,10 +209,10 @@ def paired_differences(found: Sequence[Group], metric: str) -> list[Difference]:
 
 
 def best(found: Sequence[Group], metric: str, corrected: Sequence[Difference]) -> list[Standing]:
-    """How each group stands in a metric among those on its stream."""
+    """How each group stands in a metric among those on its stream. What sees more than the stream gives takes no part."""
     marks = [Standing("")] * len(found)
     for stream in dict.fromkeys(group.stream for group in found):
-        members = [i for i, group in enumerate(found) if group.stream == stream]
+        members = [i for i, group in enumerate(found) if group.stream == stream and not group.is_bound]
         place = {i: p for p, i in enumerate(members)}
         inside = [
             Difference(**(vars(d) | {"a": place[d.a], "b": place[d.b]}))
@@ -265,7 +271,7 @@ def card(group: Group) -> list[Line]:
     """Everything that decides a group's numbers or makes them incomparable, in a fixed order."""
     spec, wanted = group.spec, group.outcome.configuration
     method = [
-        Line(f"{part}.{name}", _plain(value))
+        Line(f"{part}.{name}", _resolved(spec, name, value))
         for part in spec.method.parts
         for name, value in spec.method.part_settings(part).items()
         if not _is_strength(spec, part, name)
@@ -339,6 +345,13 @@ def _is_strength(spec: RunSpec, part: str, name: str) -> bool:
     return swept is not None and part == swept.name and name == swept.strength.name
 
 
+def _resolved(spec: RunSpec, name: str, value: Any) -> str:
+    """A setting as it acted: what `auto` came to is what makes numbers differ."""
+    if name == "penalty_step" and value == "auto":
+        return f"auto ({'implicit' if spec.optimizer.name == 'sgd' else 'explicit'})"
+    return _plain(value)
+
+
 def _every(values: Iterable[Any]) -> str:
     return ", ".join(dict.fromkeys(str(v) for v in values if v)) or "–"
 
@@ -389,7 +402,8 @@ def _name(group: Group, conditions: Mapping[str, Any], differing: Sequence[str])
         words.append(f"M {chosen.memory}")
     words += [f"{name.rpartition('.')[2]} {_plain(value)}" for name, value in chosen.settings]
     for name in differing:
-        if (value := conditions[name]) is not None and name != "options":
+        value = conditions[name]
+        if value is not None and name != "options" and (name, value) != ("active classes", "seen"):
             words.append(_condition(name, value))
     return " · ".join(words)
 

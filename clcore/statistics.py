@@ -53,7 +53,7 @@ class Difference:
 
         above, below  clearly different, also after Holm's correction
         tie           the interval contains 0
-        open          the interval leaves 0 out, but with so many pairs that may be chance
+        open          the interval leaves 0 out, but with so many pairs that may be chance (a pair on its own is never open)
         few           fewer than three shared seeds
         diverged      a mean over the survivors would be too good
         none          no shared seed, or a metric without meaning
@@ -66,7 +66,7 @@ class Difference:
             return "few"
         if self.low <= 0 <= self.high:
             return "tie"
-        if self.adjusted >= LEVEL:
+        if (self.p if self.adjusted is None else self.adjusted) >= LEVEL:
             return "open"
         return "above" if self.mean > 0 else "below"
 
