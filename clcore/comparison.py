@@ -331,7 +331,16 @@ def card_table(found: Sequence[Group], *, differing: bool = False) -> list[tuple
     table = [(name, [lines.get(name, "–") for lines in cards]) for name in names]
     if not differing:
         return table
-    return [(name, values) for name, values in table if name not in IDENTITIES and len(set(values)) > 1]
+    return [
+        (name, values)
+        for name, values in table
+        if name not in IDENTITIES and len(set(values)) > 1 and _is_difference(name, cards)
+    ]
+
+
+def _is_difference(name: str, cards: Sequence[Mapping[str, str]]) -> bool:
+    """A setting that only one method has comes with the method; it differs where two that have it differ."""
+    return "." not in name or len({lines[name] for lines in cards if name in lines}) > 1
 
 
 def _fitted(group: Group) -> str:

@@ -56,7 +56,7 @@ def averages_figure(
         "layout": _layout(
             height, f"{revision}/{live}", curves,
             xaxis=axis(_("tasks trained"), range=[0, tasks] if live else [0.8, tasks + 0.2], tickvals=ticks,
-                       showgrid=False, ticks="outside", tickcolor="@border", hoverformat=".2f"),
+                       ticktext=list(map(str, ticks)), showgrid=False, ticks="outside", tickcolor="@border", hoverformat=".2f"),
             yaxis=axis(_("average accuracy, seen tasks, %"), range=[0, 102], tickvals=[0, 20, 40, 60, 80, 100]),
             hovermode="x unified",
         ),
@@ -181,9 +181,9 @@ def forest_figure(frame: pd.DataFrame, *, revision: str = "") -> dict[str, Any]:
                        showgrid=False, fixedrange=True),
             annotations=[
                 {"xref": "paper", "yref": "paper", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom",
-                 "text": _("← second is higher"), "showarrow": False, "font": {"size": 11, "color": "@text/0.75"}},
+                 "text": _("← second higher"), "showarrow": False, "font": {"size": 11, "color": "@text/0.75"}},
                 {"xref": "paper", "yref": "paper", "x": 1, "y": 1, "xanchor": "right", "yanchor": "bottom",
-                 "text": _("first is higher →"), "showarrow": False, "font": {"size": 11, "color": "@text/0.75"}},
+                 "text": _("first higher →"), "showarrow": False, "font": {"size": 11, "color": "@text/0.75"}},
             ],
             margin={"l": 60, "r": 14, "t": 26, "b": 48}, hovermode="closest",
         ),
@@ -223,8 +223,8 @@ def growth_figure(
 
 
 def _layout(height: int, revision: str, curves: Sequence[Curve], **more: Any) -> dict[str, Any]:
-    """With a legend below the axis that has a row for every two names, so that the plot keeps its height."""
-    rows = -(-len(curves) // 2)
+    """With a legend below the axis that has a row for every three names, so that the plot keeps its height."""
+    rows = -(-len(curves) // 3)
     bottom = 52 + LEGEND_ROW * rows
     plot = height - 24 - 74
     return layout(

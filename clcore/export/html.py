@@ -113,7 +113,9 @@ def _paired(groups: Sequence[Group], names: Sequence[str], drawn: _Drawn) -> str
         parts.append(chart + heading + _table(difference_table(found, names, groups)))
     if not parts:
         return ""
-    note = _("Seed by seed on the same stream, weights and batch order; p after Holm's correction over the pairs of a metric.")
+    note = _(
+        "Seed by seed on the same stream, weights and batch order; p after Holm's correction over the pairs of a metric."
+    )
     return _section(_("Paired differences"), parts[0], _note(note), *(_fold(_("Other metrics"), parts[1:])))
 
 

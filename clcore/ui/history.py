@@ -21,6 +21,7 @@ from clcore.accounting import (
 )
 from clcore.catalogue import catalogue
 from clcore.errors import RequestError
+from clcore.export.words import comparability
 from clcore.frames import Spread, replica_table, result_spreads
 from clcore.report import grouped
 from clcore.spec import RunSpec
@@ -31,7 +32,7 @@ from clcore.ui.states import duration, face, plain_mark
 from clcore.ui.text import _, n_
 from clcore.ui.url import Query, adopt, publish
 
-LAB = "pages/lab/lab.py"
+LAB, COMPARE = "pages/lab/lab.py", "pages/results/compare.py"
 PAGE_SIZE = 200
 
 
@@ -124,23 +125,8 @@ def comparison(rows: Sequence[RunRow]) -> tuple[str, str] | None:
     entries = [_entry(row) for row in rows if row.result]
     if len(entries) < 2:
         return None
-    if named := differences(entries):
-        words = ", ".join(_difference(name) for name in named)
-        return ":orange[:material/warning:]", _("Not to be ranked together. They differ in: {what}.").format(what=words)
-    return ":green[:material/check:]", _(
-        "These runs may be ranked together: the same conditions, seeds and protocol, memory bytes within 5 %."
-    )
-
-
-def _difference(name: str) -> str:
-    return {
-        "benchmark": _("benchmark"), "options": _("benchmark options"), "scenario": _("scenario"),
-        "network": _("network"), "optimizer": _("optimizer"), "epochs": _("epochs"), "batch size": _("batch size"),
-        "active classes": _("active classes"), "optimizer state": _("optimizer state"), "seeds": _("seeds"),
-        "memory bytes": _("memory bytes"), "equal compute": _("equal compute"), "memory budget": _("memory budget"),
-        "gradient samples": _("gradient samples"),
-        "selection of strengths": _("how strengths were chosen"),
-    }[name]  # fmt: skip
+    comparable, text = comparability(differences(entries))
+    return ":green[:material/check:]" if comparable else ":orange[:material/warning:]", text
 
 
 def _history_row(row: RunRow, mark: str, plain: FineTuning) -> dict[str, Any]:
@@ -274,7 +260,7 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
     """Open, export, cancel, delete: for the selected runs."""
     if not rows:
         if store.count_runs():
-            st.caption(_("Select runs to open, export, cancel or delete them."))
+            st.caption(_("Select runs to open, compare, export, cancel or delete them."))
         return
     live = [row for row in rows if row.state in LIVE]
     results = [(row.id, row.result) for row in rows if row.result]
@@ -283,6 +269,9 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
                      disabled=len({row.experiment for row in rows}) > 1,
                      help=_("Shows the whole experiment of the run; select runs of one experiment.")):  # fmt: skip
             _open(store, rows[0])
+        if st.button(n_("Compare {n}", "Compare {n}", len(rows)), icon=":material/balance:", key="compare-selected",
+                     disabled=not results, help=_("Side by side, with intervals and differences.")):  # fmt: skip
+            st.switch_page(COMPARE, query_params={"runs": ",".join(row.id for row in rows)})
         st.download_button(
             _("JSON"), lambda: json.dumps(export(rows), indent=1), file_name="runs.json", mime="application/json",
             key="export-json", on_click="ignore", icon=":material/download:", disabled=not results,
