@@ -60,7 +60,9 @@ def table(runs: Sequence[Measured], fine_tuning: Iterable[Measured] = ()) -> str
         ])  # fmt: skip
     scenario = ", ".join(dict.fromkeys(run.spec.scenario for run in runs))
     footer = f"{scenario} scenario, percent, mean ± {INTERVAL} (– where a metric has no meaning)."
-    told = "Bytes and gradient samples: of one network, everything counted. Time: against as many networks of fine-tuning."
+    told = (
+        "Bytes and gradient samples: of one network, everything counted. Time: against as many networks of fine-tuning."
+    )
     return "\n".join([*aligned(scores), footer, "", *aligned(costs), told, *_ranking(entries)])
 
 

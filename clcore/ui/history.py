@@ -21,6 +21,7 @@ from clcore.accounting import (
 )
 from clcore.catalogue import catalogue
 from clcore.errors import RequestError
+from clcore.export.importing import LARGEST, import_results
 from clcore.export.words import comparability
 from clcore.frames import Spread, replica_table, result_spreads
 from clcore.report import grouped
@@ -43,7 +44,7 @@ def filters(store: Store) -> dict[str, Any]:
     allowed = {"states": list(STATES), "methods": list(methods), "benchmarks": list(benchmarks)}
     adopt("runs", "find", lambda query: _filters_of(query, allowed))
     columns = st.columns(4)
-    search = columns[0].text_input(_("Search"), key="find", placeholder=_("id, method, benchmark …"),
+    search = columns[0].text_input(_("Search"), key="find", placeholder=_("id, method, name, tag …"),
                                    icon=":material/search:")  # fmt: skip
     states = columns[1].multiselect(_("State"), STATES, key="states", placeholder=_("all"),
                                     format_func=lambda s: face(s).word)  # fmt: skip
@@ -72,8 +73,10 @@ def history_table(store: Store, chosen: dict[str, Any]) -> list[RunRow]:
         return []
     rows = store.runs(**chosen, limit=PAGE_SIZE)
     fine_tuning = store.runs(methods={"finetune"}, states={"finished"}, limit=PAGE_SIZE)
+    frame = history_frame(rows, fine_tuning)
+    unused = [column for column in ("name", "tags") if not frame[column].map(bool).any()]
     event = st.dataframe(
-        history_frame(rows, fine_tuning), hide_index=True, key="history", on_select="rerun", selection_mode="multi-row",
+        frame.drop(columns=unused), hide_index=True, key="history", on_select="rerun", selection_mode="multi-row",
         height=min(38 + 35 * len(rows), 560), column_config=_columns(), alt=_("All runs, newest first"),
     )  # fmt: skip
     shown = n_("{n} run", "{n} runs", total)
@@ -137,6 +140,8 @@ def _history_row(row: RunRow, mark: str, plain: FineTuning) -> dict[str, Any]:
     relative = plain.relative_cost(_measured(row))
     return {
         "state": plain_mark(row.state),
+        "name": row.name,
+        "tags": list(row.tags),
         "method": method_title(spec.method.name),
         "benchmark": row.benchmark,
         "scenario": row.scenario,
@@ -215,6 +220,8 @@ def _columns() -> dict[str, Any]:
     c = st.column_config
     return {
         "state": c.TextColumn(_("State"), width=95),
+        "name": c.TextColumn(_("Name"), width=110),
+        "tags": c.ListColumn(_("Tags"), width=110),
         "method": c.TextColumn(_("Method"), width=160),
         "benchmark": c.TextColumn(_("Benchmark"), width=130),
         "scenario": c.TextColumn(_("Scenario"), width=75),
@@ -288,6 +295,9 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
             for row in live:
                 store.want(row.id, "cancel")
             st.rerun()
+        if st.button(_("Name and tags …"), icon=":material/label:", key="label-selected",
+                     help=_("A name for one run, tags for all that are selected.")):  # fmt: skip
+            name_and_tag(store, rows)
         if st.button(
             n_("Delete {n} run …", "Delete {n} runs …", len(rows)), icon=":material/delete:", key="delete-selected"
         ):
@@ -305,6 +315,43 @@ def export(rows: Sequence[RunRow]) -> list[dict[str, Any]]:
 def _open(store: Store, row: RunRow) -> None:
     specs = [r.spec for r in store.runs(experiment=row.experiment)][::-1]
     st.switch_page(LAB, query_params={**link_of(specs), "x": row.experiment})
+
+
+@st.dialog(_("Name and tags"))
+def name_and_tag(store: Store, rows: Sequence[RunRow]) -> None:
+    """What a person calls the selected runs; tags that only some of them have stay where they are."""
+    name = st.text_input(_("Name"), rows[0].name, max_chars=200, key="label-name") if len(rows) == 1 else None
+    shared = [tag for tag in rows[0].tags if all(tag in row.tags for row in rows)]
+    known = sorted({tag for row in store.runs(limit=PAGE_SIZE) for tag in row.tags} | set(shared))
+    tags = st.multiselect(
+        _("Tags"), known, shared, accept_new_options=True, key="label-tags", placeholder=_("Choose or type a tag")
+    )
+    if st.button(_("Save"), type="primary", key="label-saved"):
+        for row in rows:
+            others = [tag for tag in row.tags if tag not in shared]
+            store.label(row.id, name=row.name if name is None else name, tags=[*others, *tags])
+        st.rerun()
+
+
+def import_box(store: Store) -> None:
+    """A file of results becomes runs of the history; a bad one is refused with one sentence."""
+    with st.popover(_("Import"), icon=":material/upload:", key="import", width="content"):
+        given = st.file_uploader(
+            _("Results as JSON"), type="json", key="import-file", max_upload_size=LARGEST // 2**20,
+            help=_("A file that `run --json`, the JSON button here or the Compare page has written."),
+        )  # fmt: skip
+        if given is None or st.session_state.get("import-done") == given.file_id:
+            return
+        try:
+            done = import_results(store, given.getvalue(), name=given.name)
+        except RequestError as error:
+            st.error(str(error), title=_("Not imported"), icon=":material/block:")
+            return
+        st.session_state["import-done"] = given.file_id
+        said = [n_("{n} run imported.", "{n} runs imported.", len(done.new))] if done.new else []
+        if done.known:
+            said.append(n_("{n} was here already.", "{n} were here already.", done.known))
+        st.toast(" ".join(said), icon=":material/upload:")
 
 
 @st.dialog(_("Delete runs"))
