@@ -14,7 +14,6 @@ CELLS = """selector => [...document.querySelectorAll(selector + ' table tbody tr
     .map(row => [...row.cells].map(cell => cell.innerText.trim()))"""
 
 
-
 @pytest.fixture(scope="module")
 def recorded(server) -> list[str]:
     """Three finished runs of five seeds."""

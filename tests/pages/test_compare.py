@@ -187,5 +187,3 @@ def test_five_hundred_runs_do_not_slow_it_down(app, store):
         connection.execute(sa.insert(runs), [row | {"id": f"copy{i:08d}"} for i in range(500)])
     at = opened(app, ids)
     assert len(at.table[0].value) == 4 and len(at.multiselect(key="runs").options) >= 200
-
-
