@@ -104,7 +104,8 @@ def document(benchmark: str, scenario: str, runs: Sequence[Measured], fine_tunin
         relative = plain.relative_cost(run)
         key = hashlib.sha256(comparability_key(run.spec).encode()).hexdigest()[:16]
         cost = None if relative is None else relative._asdict()
-        found.append(run.result | {"relative_to_fine_tuning": cost, "comparability": key})
+        spec = run.spec.model_dump(mode="json")
+        found.append(run.result | {"spec": spec, "relative_to_fine_tuning": cost, "comparability": key})
     return {"benchmark": benchmark, "scenario": scenario, "runs": found}
 
 

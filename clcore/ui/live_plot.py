@@ -8,7 +8,6 @@ works offline.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from typing import Any
 
 import streamlit as st
 
+from clcore.charts.library import plotly_javascript
 from clcore.errors import LabError
 from clcore.ui.text import _
 
@@ -80,7 +80,15 @@ function paint(value, colors) {
   return `rgba(${r},${g},${b},${a * Number(opacity || 1)})`;
 }
 
-async function draw(state, { spec, library: url, alt, failure }, tell) {
+// A picture has a ground of its own: the page's shines through the chart, and light text would be lost on white.
+function save(node, format) {
+  const ground = palette(node).colors.background;
+  const figure = { data: node.data, layout: { ...node.layout, paper_bgcolor: ground } };
+  const { width, height } = node._fullLayout;
+  return window.Plotly.downloadImage(figure, { format, filename: 'forgetting-lab', width, height, scale: 2 });
+}
+
+async function draw(state, { spec, library: url, alt, failure, saves }, tell) {
   const { plot, error } = state;
   const { colors, font } = palette(plot);
   const look = JSON.stringify(colors) + font;
@@ -94,8 +102,12 @@ async function draw(state, { spec, library: url, alt, failure }, tell) {
     plot.setAttribute('aria-label', alt);
     await window.Plotly.react(plot, figure.data, { ...figure.layout, autosize: true }, {
       responsive: false, displaylogo: false, displayModeBar: 'hover',
-      modeBarButtonsToRemove: ['sendChartToCloud', 'lasso2d', 'select2d', 'zoomIn2d', 'zoomOut2d', 'toggleSpikelines'],
-      toImageButtonOptions: { format: 'svg', filename: 'forgetting-lab', scale: 2 },
+      modeBarButtonsToRemove: ['toImage', 'sendChartToCloud', 'lasso2d', 'select2d', 'zoomIn2d', 'zoomOut2d',
+        'toggleSpikelines'],
+      modeBarButtonsToAdd: ['svg', 'png'].map((format) => ({
+        name: format, title: saves[format],
+        icon: format === 'svg' ? window.Plotly.Icons.camera : window.Plotly.Icons.disk, click: (node) => save(node, format),
+      })),
     });
     state.spec = spec; state.look = look; error.hidden = true;
     state.tell = tell;
@@ -156,12 +168,10 @@ def publish_plotly() -> Path:
     target = STATIC / _library_name()
     if target.exists():
         return target
-    found = importlib.util.find_spec("plotly")
-    source = Path(found.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
     try:
         STATIC.mkdir(exist_ok=True)
         part = target.with_suffix(f".{os.getpid()}.part")
-        shutil.copyfile(source, part)
+        shutil.copyfile(plotly_javascript(), part)
         part.replace(target)
     except OSError as error:
         raise LabError(
@@ -182,6 +192,7 @@ def live_plot(figure: dict[str, Any], key: str, *, alt: str, on_click: Callable[
         "height": figure["layout"]["height"],
         "library": f"app/static/{_library_name()}",
         "alt": alt,
+        "saves": {"svg": _("Download as SVG"), "png": _("Download as PNG")},
         "failure": _("The chart could not be drawn. Reload the page; if that does not help, app/static is not served."),
     }
 

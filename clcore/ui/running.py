@@ -392,12 +392,15 @@ def _matrix(row: RunRow, series: Series, config: Config, kind: str, row0: bool, 
         ),
     )
     if series.started is not None:
-        smallest, n = min(series.started.test_examples), len(series.members(config))
-        st.caption(
-            _("In percent; mean of {seeds}, {n} test examples a task or more. Blank: no meaning or no value yet.").format(
-                seeds=n_("{n} seed", "{n} seeds", n), n=smallest
+        seeds = n_("{n} seed", "{n} seeds", len(series.members(config)))
+        tested = series.started.test_examples
+        if tested:
+            said = _(
+                "In percent; mean of {seeds}, {n} test examples a task or more. Blank: no meaning or no value yet."
             )
-        )  # fmt: skip
+        else:  # imported
+            said = _("In percent; mean of {seeds}. Blank: no meaning or no value yet.")
+        st.caption(said.format(seeds=seeds, n=min(tested, default=0)))
 
 
 _TILES = {

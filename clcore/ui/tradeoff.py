@@ -18,6 +18,7 @@ from clcore.charts.matrix import matrix_figure
 from clcore.charts.sweep import Best, sweep_figure
 from clcore.charts.tradeoff import compute_figure, memory_figure, plane_figure, ratio_words
 from clcore.charts.words import spread_words
+from clcore.export.words import condition_name
 from clcore.frames import Config, Spread
 from clcore.outcomes import Outcome, Reading, conditions_key, differences, matrix, outcomes, read, references
 from clcore.settings import settings
@@ -36,7 +37,7 @@ from clcore.tradeoff import (
 )
 from clcore.ui import states
 from clcore.ui.frame import series_of, the_store, wake_runner
-from clcore.ui.history import difference, open_in_lab
+from clcore.ui.history import open_in_lab
 from clcore.ui.lab import queue
 from clcore.ui.live_plot import live_plot
 from clcore.ui.running import POLL_SECONDS, config_words, method_title
@@ -169,7 +170,7 @@ def _condition_words(groups: dict[str, str]) -> dict[str, str]:
     first = next(iter(each.values()))
     differing = [what for what in first if any(values[what] != first[what] for values in each.values())]
     return {
-        name: ", ".join(f"{difference(what)} {_value_words(values[what])}" for what in differing)
+        name: ", ".join(f"{condition_name(what)} {_value_words(values[what])}" for what in differing)
         for name, values in each.items()
     }
 
@@ -386,7 +387,7 @@ def _plane_notes(shown: Shown, frame: pd.DataFrame) -> list[str]:
                        "there by forgetting all others."))  # fmt: skip
     finished = [outcome for outcome in shown.outcomes if outcome.finished]
     if len(finished) > 1 and (named := differences(finished)):
-        words = ", ".join(difference(name) for name in named)
+        words = ", ".join(condition_name(name) for name in named)
         notes.append(":orange[:material/warning:] " + _("The points are not under one budget: they differ in {what}. "
                      "The front says what is reached, not what it costs.").format(what=words))  # fmt: skip
     if frame["after"].nunique() > 1 or not frame["finished"].all():
