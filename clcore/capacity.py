@@ -78,7 +78,7 @@ def groups(run: RunSpec, stream: Stream, device: torch.device, vectorized: bool 
     clusters: dict[tuple[int, ...], list[int]] = {}
     for i in everyone:
         lengths = tuple(int(task.train.lengths[i]) for task in stream.tasks)
-        uneven = run.optimizer_state == "keep" and run.optimizer.name == "adam"
+        uneven = run.optimizer_state == "keep" and run.optimizer.name != "sgd"
         clusters.setdefault(lengths if uneven else (), []).append(i)
     largest = _largest_group(run, stream, device)
     result = []

@@ -70,7 +70,7 @@ class Training(BaseModel):
 
     epochs: int
     batch_size: int
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float
     hidden: tuple[int, ...]
 

@@ -246,7 +246,7 @@ def _bytes(options: argparse.Namespace) -> int | None:
 
 
 def _usual_lr(training: Training, optimizer: str) -> float:
-    return training.lr if optimizer == training.optimizer else {"sgd": 0.1, "adam": 0.001}[optimizer]
+    return training.lr if optimizer == training.optimizer else {"sgd": 0.1, "adam": 0.001, "adamw": 0.001}[optimizer]
 
 
 def _hidden(text: str | None, training: Training) -> tuple[int, ...]:
@@ -440,7 +440,7 @@ def _add_run_arguments(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--tasks", type=int)
     run.add_argument("--train-per-task", type=int)
-    run.add_argument("--optimizer", choices=("sgd", "adam"))
+    run.add_argument("--optimizer", choices=("sgd", "adam", "adamw"))
     run.add_argument("--lr", type=float)
     run.add_argument("--momentum", type=float, default=0.0)
     run.add_argument("--weight-decay", type=float, default=0.0)

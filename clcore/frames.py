@@ -265,6 +265,14 @@ class Series:
                     rows.append((config.strength, curve, *self._over(values, members)))
         return pd.DataFrame(rows, columns=["strength", "curve", *COLUMNS])
 
+    def verdicts(self, config: Config) -> list[ev.Verdict]:
+        """Whether the networks still give their old logits, as far as known; empty where the method promises nothing."""
+        with self._lock:
+            if not self._rows:
+                return []
+            told = self._rows[max(self._rows)][1].old_logits or []
+            return [told[i] for i in self.members(config) if told and told[i] is not None]
+
     def chance(self) -> list[float | None]:
         """(T) the chance level while training each task: the mean over the tasks seen by then."""
         if self.started is None:

@@ -94,6 +94,9 @@ class Method(Stateful):
     needs_boundaries: ClassVar[bool] = False
     uses_memory: ClassVar[bool] = False
     freezes: ClassVar[bool] = False
+    keeps_old_logits: ClassVar[bool] = (
+        False  # whether old tasks' outputs stay the same bits: every run checks it (probe.py)
+    )
     vectorized: ClassVar[bool] = True
     copies: ClassVar[int] = 8  # of the weights at the most, optimizer and step included: for estimates of memory
     predicts_unseen: ClassVar[bool] = True
@@ -158,6 +161,14 @@ class Method(Stateful):
     def predict(self, x: Tensor, task: int) -> Tensor:
         """★ Logits `(K, B, O)` for inputs of a task; the evaluation masks them by scenario."""
         return self.classifier(x)
+
+    def known_task_logits(self, x: Tensor, task: int) -> Tensor:
+        """As `predict` where the task is told; for the proof of probe.py. Other than `predict` where that infers the task."""
+        return self.predict(x, task)
+
+    def promises_old_logits(self) -> bool:
+        """Whether this run's old outputs must stay as they are, bit for bit."""
+        return self.keeps_old_logits
 
     def trains_old_heads(self) -> Tensor:
         """(K,) bool: replicas that, in the task scenario, train earlier tasks' output units too: those that replay.

@@ -95,6 +95,12 @@ class Composition(Method):
     def predict(self, x: Tensor, task: int) -> Tensor:
         return self._owner("predict").predict(x, task)
 
+    def known_task_logits(self, x: Tensor, task: int) -> Tensor:
+        return self._owner("predict").known_task_logits(x, task)
+
+    def promises_old_logits(self) -> bool:
+        return any(part.promises_old_logits() for part in self.parts.values())
+
     def trains_old_heads(self) -> Tensor:
         return torch.stack([part.trains_old_heads().cpu() for part in self.parts.values()]).any(0)
 
