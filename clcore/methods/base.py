@@ -181,6 +181,10 @@ class Method(Stateful):
         """Bytes by kind, beside the network's parameters; a tensor (K,) where replicas differ."""
         return {}
 
+    def note(self) -> str:
+        """A sentence for the page and the result about what this run is, beyond its settings; empty: nothing to say."""
+        return ""
+
     def insight(self) -> dict[str, Tensor]:
         """Small named arrays (K, …) for pictures, asked for after every task (see parts/pictures.py)."""
         return {}

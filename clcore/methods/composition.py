@@ -111,6 +111,9 @@ class Composition(Method):
                 total[kind] = total.get(kind, 0) + size
         return total
 
+    def note(self) -> str:
+        return " ".join(filter(None, (part.note() for part in self.parts.values())))
+
     def insight(self) -> dict[str, Tensor]:
         return {f"{name}.{key}": v for name, part in self.parts.items() for key, v in part.insight().items()}
 
