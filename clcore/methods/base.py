@@ -87,6 +87,7 @@ class Method(Stateful):
     summary: ClassVar[str]
     family: ClassVar[str]
     scenarios: ClassVar[tuple[str, ...]] = ("task", "domain", "class")
+    scenario_reason: ClassVar[str] = ""  # why not in the others: a clause that refusals and forms put after a colon
     paper: ClassVar[str] = ""
     formula: ClassVar[str] = ""
     stores: ClassVar[str] = "nothing"
