@@ -198,3 +198,26 @@ def test_the_ramp_starts_and_ends_where_it_should_and_only_rises():
     values = [gradual(0.2, 0.8, n / 50) for n in range(51)]
     assert all(a < b for a, b in itertools.pairwise(values))
     assert gradual(0.0, 1.0, 0.5) == pytest.approx(1 - 0.5**3)
+
+
+def test_units_in_reserve_are_free_once_they_are_opened_replica_by_replica():
+    network = MLP((10,), 8, (8, 6), list(Generators(range(K), "weights")))
+    ownership = Ownership(network, output_groups(TASKS, 2, "task"), torch.tensor([[4, 3]] * K))
+    assert ownership.counts(TASKS)[..., -1].tolist() == [[10 * 4, 4 * 3]] * K
+    ownership.claim(0)
+    ownership.open(torch.tensor([[4, 3], [6, 3], [8, 6]]))
+    counts = ownership.counts(TASKS)
+    assert counts[..., 0].tolist() == [[10 * 4, 4 * 3]] * K
+    assert counts[..., -1].tolist() == [[0, 0], [10 * 2, 2 * 3], [10 * 4, 8 * 6 - 12]]
+    assert not ownership.owner[1][1][:, 3:].ne(RESERVED).any()
+    assert ownership.owner_bits().tolist() == [3 * 52, 3 * 78, 3 * 128]
+
+
+def test_only_those_who_claim_get_weights_and_draw():
+    ownership = owned()
+    draws = Generators(range(K), "fresh")
+    before = draws.state_dict()["states"]
+    ownership.claim(0, draws, torch.tensor([True, False, True]))
+    assert (ownership.counts(TASKS)[..., 0] > 0).all(1).tolist() == [True, False, True]
+    after = draws.state_dict()["states"]
+    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [False, True, False]

@@ -16,7 +16,7 @@ first, of equal ones those that come first. A threshold at the k-th smallest siz
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from clcore.methods.parts.pictures import linear_layers
+from clcore.methods.parts.vectors import per_replica
 from clcore.networks.base import Network
 from clcore.networks.layers import Linear
 from clcore.state import Stateful
@@ -41,29 +42,44 @@ class Ownership(Stateful):
 
     context_fields = frozenset({"network", "layers", "groups"})
 
-    def __init__(self, network: Network, groups: Tensor):
-        """`groups` (T, O): which output units are a task's."""
+    def __init__(self, network: Network, groups: Tensor, widths: Tensor | None = None):
+        """`groups` (T, O): which output units are a task's; `widths` (K, L): the hidden units that exist (None: all)."""
         if len(groups) > MOST_TASKS:
             raise ValueError(f"{len(groups)} tasks do not fit into one byte a weight; at most {MOST_TASKS} do.")
         self.network = network
         self.layers: list[Linear] = [layer for layer in linear_layers(network) if layer is not network.head]
         self.groups = F.pad(groups, (0, network.head.width - groups.shape[1]))
         self.owner = [torch.full_like(layer.weight, RESERVED, dtype=torch.uint8) for layer in self.layers]
-        for owner, layer in zip(self.owner, self.layers, strict=True):
-            owner[:, : layer.inputs, : layer.outputs] = FREE
+        if self.layers:
+            full = torch.tensor([[layer.outputs for layer in self.layers]], device=groups.device)
+            self.open(full if widths is None else widths)
         self.biases: list[list[Tensor]] = []
 
     # --- a task's life ---
 
+    def open(self, widths: Tensor) -> None:
+        """Weights between the first `widths` (K, L) units of the layers exist: those in reserve are free now."""
+        below = torch.full_like(widths[:, 0], self.layers[0].inputs)
+        for owner, width in zip(self.owner, widths.unbind(1), strict=True):
+            _, rows, columns = (torch.arange(n, device=owner.device) for n in owner.shape)
+            exists = (rows < below.unsqueeze(1)).unsqueeze(2) & (columns < width.unsqueeze(1)).unsqueeze(1)
+            owner.masked_fill_(exists & (owner == RESERVED), FREE)
+            below = width
+
     @torch.no_grad()
-    def claim(self, task: int, draws: Iterable[torch.Generator] | None = None) -> None:
-        """Everything free is the task's from now on; with `draws` it starts at random instead of 0, as `Linear` does."""
-        free = [owner == FREE for owner in self.owner]
+    def claim(self, task: int, draws: Sequence[torch.Generator] | None = None, which: Tensor | None = None) -> None:
+        """Everything free is the task's from now on; with `draws` it starts at random instead of 0, as `Linear` does.
+
+        `which` (K,) bool names the replicas that claim, and draw (None: all).
+        """
+        if which is None:
+            which = torch.ones(len(self.network.head.bias), dtype=torch.bool, device=self.network.head.bias.device)
+        free = [(owner == FREE) & per_replica(which, owner) for owner in self.owner]
         if draws is not None:
-            for layer, which, values in zip(self.layers, free, self._drawn(draws), strict=True):
-                layer.weight.copy_(torch.where(which, values, layer.weight))
-        for owner, which in zip(self.owner, free, strict=True):
-            owner.masked_fill_(which, task)
+            for layer, new, values in zip(self.layers, free, self._drawn(draws, which), strict=True):
+                layer.weight.copy_(torch.where(new, values, layer.weight))
+        for owner, new in zip(self.owner, free, strict=True):
+            owner.masked_fill_(new, task)
 
     @torch.no_grad()
     def prune(self, task: int, share: float | Tensor) -> None:
@@ -102,12 +118,15 @@ class Ownership(Stateful):
         return [owner <= task for owner in self.owner]
 
     @torch.no_grad()
-    def logits(self, x: Tensor, task: int) -> Tensor:
-        """(K, B, O) what a task's own network answers, 0 for the output units of other tasks. Changes nothing."""
-        return functional_call(self.network, self.seen_by(task, self.visible(task)), (x,), tie_weights=False)
+    def logits(self, x: Tensor, task: int, visible: Sequence[Tensor] | None = None) -> Tensor:
+        """(K, B, O) what a task's own network answers, 0 for the output units of other tasks. Changes nothing.
 
-    @torch.no_grad()
-    def seen_by(self, task: int, visible: Iterable[Tensor]) -> Mapping[str, Tensor]:
+        `visible` stands for the weights that the task computes with, where those are not all of {A ≤ t}.
+        """
+        seen = self._seen_by(task, self.visible(task) if visible is None else visible)
+        return functional_call(self.network, seen, (x,), tie_weights=False)
+
+    def _seen_by(self, task: int, visible: Sequence[Tensor]) -> dict[str, Tensor]:
         """The parameters, by name, through a task's eyes: its weights, its biases, its output units; everything else 0."""
         head, own = self.network.head, self.groups[task]
         # `where` and not a product: what is hidden may be anything, even infinite.
@@ -135,17 +154,21 @@ class Ownership(Stateful):
 
     def footprint(self) -> dict[str, Tensor | int]:
         """Bytes: ⌈log₂(T + 1)⌉ bits for every weight that has a name in A, and every task's own biases but the last's."""
-        bits = math.ceil(math.log2(len(self.groups) + 1))
-        weights = sum((owner != RESERVED).flatten(1).sum(1) for owner in self.owner)
-        sizes = {"masks": (weights * bits + 7) // 8} if self.layers else {}
+        sizes = {"masks": (self.owner_bits() + 7) // 8} if self.layers else {}
         if len(self.biases) > 1:
             sizes["biases"] = 4 * (len(self.biases) - 1) * sum(layer.outputs for layer in self.layers)
         return sizes
 
-    def _drawn(self, draws: Iterable[torch.Generator]) -> list[Tensor]:
+    def owner_bits(self) -> Tensor:
+        """(K,): bits of A, for the weights that exist."""
+        weights = sum((owner != RESERVED).flatten(1).sum(1) for owner in self.owner)
+        return weights * math.ceil(math.log2(len(self.groups) + 1))
+
+    def _drawn(self, draws: Sequence[torch.Generator], which: Tensor) -> list[Tensor]:
         """New values (K, in, out) for each hidden layer; how much is drawn does not depend on what is free."""
         values = [torch.zeros_like(layer.weight, device="cpu") for layer in self.layers]
-        for k, generator in enumerate(draws):
+        for k in which.nonzero().flatten().tolist():
+            generator = draws[k]
             for layer, value in zip(self.layers, values, strict=True):
                 bound = 1 / math.sqrt(layer.inputs)
                 value[k, : layer.inputs, : layer.outputs].uniform_(-bound, bound, generator=generator)
