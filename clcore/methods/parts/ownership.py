@@ -73,8 +73,8 @@ class Ownership(Stateful):
         `which` (K,) bool names the replicas that claim, and draw (None: all).
         """
         if which is None:
-            which = torch.ones(len(self.network.head.bias), dtype=torch.bool, device=self.network.head.bias.device)
-        free = [(owner == FREE) & per_replica(which, owner) for owner in self.owner]
+            which = torch.ones(len(self.network.head.bias), dtype=torch.bool)
+        free = [(owner == FREE) & per_replica(which.to(owner.device), owner) for owner in self.owner]
         if draws is not None:
             for layer, new, values in zip(self.layers, free, self._drawn(draws, which), strict=True):
                 layer.weight.copy_(torch.where(new, values, layer.weight))
@@ -85,13 +85,12 @@ class Ownership(Stateful):
     def prune(self, task: int, share: float | Tensor) -> None:
         """Frees a task's smallest weights until, in every layer, `share` of what it had claimed is free.
 
-        `share` is one number or one per replica, (K,). What was freed before counts, so shares may come in a rising series.
+        `share` is one number or one per replica, (K,) on the CPU. What was freed before counts: shares may come in a series.
         """
         for layer, owner in zip(self.layers, self.owner, strict=True):
-            own, free = (owner == task).flatten(1), (owner == FREE).flatten(1).sum(1)
-            share_of = torch.as_tensor(share, dtype=torch.float64, device=owner.device)
-            wanted = (share_of * (own.sum(1) + free).double()).round().long() - free
-            gone = smallest(layer.weight.abs().flatten(1), own, wanted).view_as(owner)
+            own, free = (owner == task).flatten(1), (owner == FREE).flatten(1).sum(1).cpu()
+            wanted = (share * (own.sum(1).cpu() + free).double()).round().long() - free
+            gone = smallest(layer.weight.abs().flatten(1), own, wanted.to(owner.device)).view_as(owner)
             owner.masked_fill_(gone, FREE)
             layer.weight.masked_fill_(gone, 0)
 
@@ -149,7 +148,7 @@ class Ownership(Stateful):
         """`ownership` (K, L, T + 1): each task's share of each hidden layer's weights, and last what is free."""
         if not self.layers:
             return {}
-        counts = self.counts(len(self.groups)).double()
+        counts = self.counts(len(self.groups)).cpu().double()
         return {"ownership": counts / counts.sum(2, keepdim=True)}
 
     def footprint(self) -> dict[str, Tensor | int]:
