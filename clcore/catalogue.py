@@ -43,6 +43,7 @@ class Recommendation(BaseModel):
 class MethodCard(_Card):
     family: Literal["baseline", "reference", "regularization", "rehearsal", "isolation", "distillation"]
     scenarios: tuple[Scenario, ...]
+    scenario_reason: str = ""  # why not in the others, as a clause; empty where it goes without saying
     needs_boundaries: bool
     uses_memory: bool
     paper: str

@@ -234,8 +234,9 @@ def check_method(choice: MethodChoice, scenario: str) -> None:
             raise RequestError(f"{choice.name} names {part} twice; name each part once.")
     for card in choice.cards:
         if scenario not in card.scenarios:
+            reason = f": {card.scenario_reason}" if card.scenario_reason else ""
             raise RequestError(
-                f"{card.name} does not work in the {scenario} scenario; it works in: {', '.join(card.scenarios)}."
+                f"{card.name} does not work in the {scenario} scenario{reason}; it works in: {', '.join(card.scenarios)}."
             )
     keepers = [card.name for card in choice.cards if card.uses_memory]
     if len(keepers) > 1:

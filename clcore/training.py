@@ -150,8 +150,15 @@ class _Session:
         verdicts = self._gathered([learner.verdicts() for learner in self.learners])
         return None if all(v is None for v in verdicts) else verdicts
 
-    def _plan(self) -> RunStarted:
+    def _note(self) -> str:
+        """What a reader of the results should know: dropped axes, budgets, and what the method says of itself."""
         dropped = self.run.dropped_axes()
+        return " ".join(filter(None, [
+            f"{self.run.method.name} has no {' and '.join(dropped)} axis; its values are dropped." if dropped else "",
+            self.fitted.note, self.learners[0].method.note(),
+        ]))  # fmt: skip
+
+    def _plan(self) -> RunStarted:
         return RunStarted(
             method=self.run.method.name,
             benchmark=self.run.benchmark,
@@ -167,10 +174,7 @@ class _Session:
             train_examples=[int(task.train.lengths.min()) for task in self.stream.tasks],
             device=self._device_name(),
             versions=_versions(),
-            note=" ".join(filter(None, [
-                f"{self.run.method.name} has no {' and '.join(dropped)} axis; its values are dropped." if dropped else "",
-                self.fitted.note,
-            ])),
+            note=self._note(),
         )  # fmt: skip
 
     def _device_name(self) -> str:
@@ -217,6 +221,7 @@ class _Session:
             "method": self.run.method.name,
             "status": status,
             "epochs": self.fitted.run.epochs,
+            "note": self._note(),
             "train_samples": sum(c.train_samples for c in counters),
             "train_seconds": sum(c.train_seconds for c in counters),
             "train_cpu_seconds": sum(c.train_cpu_seconds for c in counters),
