@@ -26,6 +26,7 @@ page = st.navigation(
     [
         st.Page("pages/lab/lab.py", title=_("Lab"), icon=":material/science:", default=True),
         st.Page("pages/results/runs.py", title=_("Runs"), icon=":material/list_alt:", url_path="runs"),
+        st.Page("pages/learn/learn.py", title=_("Learn"), icon=":material/school:", url_path="learn"),
     ],
     position="top",
 )
