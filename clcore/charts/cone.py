@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from clcore.charts.theme import axis, layout, method_style, task_style
+from clcore.charts.theme import Style, axis, layout, method_style
 from clcore.demonstrations.cone import Vector, agem, allowed, gem
 from clcore.text import _
 
@@ -18,15 +18,17 @@ def cone_figure(g: Vector, past: Sequence[Vector], *, height: int = 440) -> dict
     """Seven traces in fixed order: the cone, three past gradients (the last may be empty), g, A-GEM's z and GEM's z."""
     data = [_cone(past)]
     for k in range(MOST_PAST):
-        style = task_style(k + 1, MOST_PAST)
         vector = past[k] if k < len(past) else None
-        data.append(_arrow(_("past task {k}").format(k=k + 1), vector, style.color, "solid", 2.5))
+        data.append(_arrow(_("past task {k}").format(k=k + 1), f"g<sub>{k + 1}</sub>", vector, Style("@c0", "solid", ""), 2.5))
+    by_agem, by_gem = agem(g, past), gem(g, past)
+    same = math.hypot(by_agem.x - by_gem.x, by_agem.y - by_gem.y) < 0.05
     data += [
-        _arrow(_("g, the step as it is"), g, "@text", "solid", 4),
-        _arrow("A-GEM", agem(g, past), method_style("agem").color, method_style("agem").dash, 3),
-        _arrow("GEM", gem(g, past), "@c0", "dash", 3),
+        _arrow(_("g, the step as it is"), "g", g, Style("@text", "solid", ""), 5, "bottom center"),
+        _arrow("A-GEM", "" if same else "A-GEM", by_agem, method_style("agem"), 3, "top center"),
+        _arrow("GEM", _("both") if same else "GEM", by_gem, method_style("gem"), 3, "middle right"),
     ]
-    frame = {"range": [-1.35, 1.35], "showgrid": True, "zeroline": True, "zerolinecolor": "@border", "dtick": 0.5}
+    frame = {"range": [-1.4, 1.4], "showgrid": True, "zeroline": True, "zerolinecolor": "@border", "dtick": 0.5,
+             "constrain": "domain"}
     return {
         "data": data,
         "layout": layout(
@@ -54,16 +56,19 @@ def _cone(past: Sequence[Vector]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _arrow(name: str, vector: Vector | None, color: str, dash: str, width: float) -> dict[str, Any]:
+def _arrow(
+    name: str, label: str, vector: Vector | None, style: Style, width: float, beside: str = "top center"
+) -> dict[str, Any]:
     drawn = vector is not None
     still = drawn and vector.length < 1e-9
     x = [0, round(vector.x, 3)] if drawn else [None, None]
     y = [0, round(vector.y, 3)] if drawn else [None, None]
     tip = "circle" if still else "arrow"
     return {
-        "type": "scatter", "mode": "lines+markers", "name": name, "x": x, "y": y,
-        "line": {"color": color, "width": width, "dash": dash},
-        "marker": {"symbol": [tip, tip], "size": [0, 12 if still else 15], "angleref": "previous", "color": color,
+        "type": "scatter", "mode": "lines+markers+text", "name": name, "x": x, "y": y,
+        "line": {"color": style.color, "width": width, "dash": style.dash},
+        "marker": {"symbol": [tip, tip], "size": [0, 12 if still else 15], "angleref": "previous", "color": style.color,
                    "opacity": [0, 1], "line": {"width": 0}},
+        "text": ["", label], "textposition": beside, "textfont": {"color": style.color, "size": 13}, "cliponaxis": False,
         "hovertemplate": "%{fullData.name}<br>(%{x:.2f}, %{y:.2f})<extra></extra>", "showlegend": drawn,
     }  # fmt: skip

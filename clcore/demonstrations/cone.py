@@ -1,7 +1,7 @@
 """The gradients that harm no past task, in two dimensions: GEM's cone, its projection, and A-GEM's.
 
-Following z lowers the loss of a task with gradient g_k as long as ⟨z, g_k⟩ > 0 and raises it where that is negative, to
-first order. GEM takes the nearest z to g with ⟨z, g_k⟩ ≥ 0 for all k (Lopez-Paz & Ranzato, NeurIPS 2017, with γ = 0),
+A step θ ← θ − ηz lowers the loss of a task with gradient g_k as long as ⟨z, g_k⟩ > 0 and raises it where that is negative,
+to first order. GEM takes the nearest z to g with ⟨z, g_k⟩ ≥ 0 for all k (Lopez-Paz & Ranzato, NeurIPS 2017, with γ = 0),
 A-GEM the nearest with ⟨z, mean_k g_k⟩ ≥ 0 (Chaudhry et al., ICLR 2019).
 """
 

@@ -72,7 +72,8 @@ def _gallery() -> None:
     for name, (title, idea) in families().items():
         members = [card for card in cards if card.family == name]
         if members:
-            st.markdown(f"#### {title} :small[:gray[{idea}]]")
+            st.markdown(f"#### {title}")
+            st.caption(idea)
             with st.container(key=f"family-{name}"):
                 _grid(members)
 
@@ -81,7 +82,7 @@ def _grid(cards: Sequence[MethodCard]) -> None:
     for i in range(0, len(cards), COLUMNS):
         for column, card in zip(st.columns(COLUMNS), cards[i : i + COLUMNS], strict=False):
             with column, st.container(border=True, gap="xsmall", height="stretch"):
-                st.button(card.title, key=f"open-{card.name}", type="tertiary", icon=":material/menu_book:",
+                st.button(f"**{card.title}**", key=f"open-{card.name}", type="tertiary", icon=":material/menu_book:",
                           on_click=_choose, args=(card.name,))  # fmt: skip
                 st.caption(_(card.summary))
 

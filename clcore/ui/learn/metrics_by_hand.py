@@ -14,6 +14,7 @@ from clcore.ui.running import signed
 from clcore.ui.text import _
 from clcore.worked import Worked, worked
 
+STRUT = r"\vphantom{\Bigg(}"  # room above a fraction, whose top is cut off otherwise
 Percents = list[list[float | None]]
 
 
@@ -84,7 +85,7 @@ def _worked(one: Worked, title: str, idea: str, *, marked: bool) -> None:
     formula = one.formula
     if one.numbers is not None:
         formula += f"={one.numbers}={100 * one.value:.1f}"
-    st.latex(formula)
+    st.latex(STRUT + formula)
     if one.numbers is None:
         st.caption(_("It needs cells that are empty or no percentage; they are framed when you mark this metric."))
     st.caption(idea)
@@ -107,7 +108,8 @@ def _editor() -> Percents:
         alt=_("Accuracy after each task on each task, in percent; can be edited"),
         column_config={c: st.column_config.NumberColumn(_("on {task}").format(task=c), format="%.1f") for c in columns},
     )  # fmt: skip
-    given: Percents = [[None if math.isnan(v) else float(v) for v in row] for row in edited.to_numpy(dtype=float)]
+    given: STRUT = r"\vphantom{\Bigg(}"  # room above a fraction, whose top is cut off otherwise
+Percents = [[None if math.isnan(v) else float(v) for v in row] for row in edited.to_numpy(dtype=float)]
     full = start[:first] + given
     st.session_state["worked-written"] = st.session_state[key("R")] = written(full)
     return [[_usable(v, k, j) for j, v in enumerate(row, start=1)] for k, row in enumerate(full)]

@@ -32,8 +32,8 @@ def _cone() -> None:
     left, right = st.columns([5, 6], gap="large")
     with left:
         st.markdown(
-            _("Following a vector **z** lowers a past task's loss while it points less than 90° away from that task's own "
-              "gradient, and raises it beyond. Turn the gradients and see what is left.")
+            _("A step subtracts a vector **z** from the weights. It lowers a past task's loss while **z** points less than 90° away "
+              "from that task's own gradient, and raises it beyond. Turn the gradients and see what is left.")
         )  # fmt: skip
         value("past")
         n = st.segmented_control(_("Past tasks"), [2, 3], key=key("past"), required=True)
