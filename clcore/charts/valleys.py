@@ -16,7 +16,7 @@ GRID = 61
 X, Y = (-2.2, 2.2), (-1.7, 1.7)
 
 
-def valleys_figure(v: Valleys, strength: float, springs: Springs = "diagonal", *, height: int = 460) -> dict[str, Any]:
+def valleys_figure(v: Valleys, strength: float, springs: Springs = "diagonal", *, height: int = 540) -> dict[str, Any]:
     """Both losses' contours, the springs' ellipse, all minima over λ, the path for this λ and where it ends."""
     path, _lr = v.path(strength, springs)
     ends = np.array([v.minimiser(s, springs) for s in [0.0, *np.logspace(-3, 3, 61), 1e6]])

@@ -1,4 +1,4 @@
-"""Learn: method cards, metrics worked by hand, pictures to play with."""
+"""Learn: lessons, method cards, metrics worked by hand, pictures to play with."""
 
 import streamlit as st
 

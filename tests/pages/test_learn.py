@@ -20,7 +20,7 @@ def words(at) -> str:
 
 
 def test_the_gallery_shows_every_method_once(app):
-    at = app(PAGE)
+    at = app(PAGE, show="methods")
     titles = [b.label.strip("*") for b in at.button if b.key and b.key.startswith("open-")]
     assert sorted(titles) == sorted(card.title for card in catalogue().methods)
 
@@ -36,7 +36,7 @@ def test_search_looks_into_names_ideas_and_papers(search, name):
 
 
 def test_a_search_without_a_result_says_so(app):
-    at = app(PAGE)
+    at = app(PAGE, show="methods")
     at.text_input(key="learn-search").set_value("no such thing").run()
     assert "no such thing" in at.info[0].value and at.query_params["search"] == "no such thing"
 
@@ -69,7 +69,13 @@ def test_try_it_opens_the_lab_with_the_method(name, monkeypatch):
     assert set(values["scenario"]) <= set(catalogue().method(name).scenarios)
 
 
-@pytest.mark.parametrize("query, said", [({"method": "nothing"}, "nothing"), ({"picture": "cake"}, "cake"), ({"zzz": "1"}, "zzz"), ({"g": "999"}, "999"), ({"R": "1,2"}, "R")])  # fmt: skip
+@pytest.mark.parametrize(
+    "query, said",
+    [
+        ({"method": "nothing"}, "nothing"), ({"picture": "cake"}, "cake"), ({"zzz": "1"}, "zzz"), ({"g": "999"}, "999"),
+        ({"R": "1,2"}, "rows"), ({"lesson": "nonsense"}, "nonsense"),
+    ],
+)  # fmt: skip
 def test_what_a_link_says_wrongly_is_told(app, query, said):
     at = app(PAGE, **query)
     assert said in at.warning[0].value

@@ -9,27 +9,33 @@ import streamlit as st
 
 from clcore.catalogue import catalogue
 from clcore.errors import RequestError
+from clcore.ui.learn.lessons import lessons
 from clcore.ui.text import _
 from clcore.ui.url import Query, adopt, publish, read
 from clcore.worked import FORMULAS
 
 PAGE = "learn"
-VIEWS = ("methods", "metrics", "pictures")
+VIEWS = ("lessons", "methods", "metrics", "pictures")
 MATRIX = "10,12.5,8;98,11,9;60,97,12;40,75,96"
 TASKS = 3
+LONGEST_NAME = 40
 
 DEFAULTS: dict[str, Any] = {
     "show": VIEWS[0], "search": "", "method": "",
     "R": MATRIX, "metric": "acc", "untrained": False,
     "picture": "cone", "past": 2, "g": 0, "g1": 117, "g2": 27, "g3": -80,
     "turn": 30, "lambda": 1.0, "springs": "diagonal",
+    "lesson": "", "step": 1, "class": "", "me": "", "ran": [],
 }  # fmt: skip
 CHOICES: dict[str, Sequence[Any]] = {
     "show": VIEWS, "metric": tuple(FORMULAS), "picture": ("cone", "valleys"), "past": (2, 3),
     "springs": ("diagonal", "equal", "full"),
 }  # fmt: skip
-RANGES = {**{angle: (-180, 180) for angle in ("g", "g1", "g2", "g3")}, "turn": (-90, 90), "lambda": (0.0, 100.0)}
+RANGES = {
+    **{angle: (-180, 180) for angle in ("g", "g1", "g2", "g3")}, "turn": (-90, 90), "lambda": (0.0, 100.0), "step": (1, 9),
+}  # fmt: skip
 OF_VIEW = {
+    "lessons": ("lesson", "step", "class", "me", "ran"),
     "methods": ("search", "method"),
     "metrics": ("R", "metric", "untrained"),
     "pictures": ("picture", "past", "g", "g1", "g2", "g3", "turn", "lambda", "springs"),
@@ -62,7 +68,7 @@ def publish_link() -> None:
 def _values_of(query: Query) -> dict[str, Any]:
     problems: list[str] = []
     found = dict(DEFAULTS)
-    allowed = CHOICES | {"method": [card.name for card in catalogue().methods]}
+    allowed = CHOICES | {"method": [card.name for card in catalogue().methods], "lesson": list(lessons())}
     for name in query:
         if name not in DEFAULTS:
             if not name.startswith("embed"):
@@ -75,7 +81,7 @@ def _values_of(query: Query) -> dict[str, Any]:
                 raise RequestError(_("{value:g} is not from {low:g} to {high:g}").format(value=got, low=low, high=high))
             if name == "R":
                 parsed(got)
-            found[name] = got
+            found[name] = got[:LONGEST_NAME] if name in ("class", "me") else got
         except RequestError as error:
             problems.append(f"`{name}`: {error}".rstrip("."))
     if "show" not in query:

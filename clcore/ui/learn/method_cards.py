@@ -174,8 +174,8 @@ def _range(knob: Knob) -> str:
     if knob.kind == "flag":
         return "true, false"
     low, high = knob.minimum, knob.maximum
-    bounds = "" if low is None and high is None else f"{'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}"
-    return _cell(bounds + (f" ({_('or none')})" if knob.optional else ""))
+    ends = ["" if end is None else f"{end:g}" for end in (low, high)]
+    return _cell((" … ".join(ends) if any(ends) else "") + (f" ({_('or none')})" if knob.optional else ""))
 
 
 def _cell(text: str) -> str:

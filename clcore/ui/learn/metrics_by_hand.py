@@ -33,8 +33,8 @@ def titles() -> dict[str, tuple[str, str]]:
         ),
         "learning_accuracy": (
             _("Learning accuracy (plasticity)"),
-            _("How well each task was learned when it was its turn: the diagonal. A method that holds the past too firmly is low "
-              "here."),
+            _("How well each task was learned when it was its turn: the diagonal. A method that holds the past too firmly is "
+              "low here."),
         ),
         "average_incremental_accuracy": (
             _("Average incremental accuracy"),
@@ -93,23 +93,25 @@ def _worked(one: Worked, title: str, idea: str, *, marked: bool) -> None:
 
 def _editor() -> Percents:
     """The table; returns R with row 0, in percent, None where there is no usable number."""
-    link = value("R")
-    if st.session_state.get("worked-written") != link:  # a new link: the editor starts from it
-        st.session_state["worked-start"] = st.session_state["worked-written"] = link
-        st.session_state["worked-edition"] = st.session_state.get("worked-edition", 0) + 1
-    start = parsed(st.session_state["worked-start"])
     st.toggle(_("Untrained network (row 0), for forward transfer"), key=key("untrained"))
     first = 0 if value("untrained") else 1
+    link, state = value("R"), st.session_state
+    editor = f"worked-editor-{state.setdefault('worked-edition', 0)}-{first}"
+    if state.get("worked-written") != link or editor not in state:  # a new link, or the editor was not drawn: start from R
+        state["worked-start"] = link
+        if editor in state:
+            state["worked-edition"] += 1
+            editor = f"worked-editor-{state['worked-edition']}-{first}"
+    start = parsed(state["worked-start"])
     labels = [_("untrained"), *(_("after T{k}").format(k=k) for k in range(1, TASKS + 1))]
     columns = [f"T{j}" for j in range(1, TASKS + 1)]
     frame = pd.DataFrame(start, index=labels, columns=columns, dtype=float).iloc[first:]
     edited = st.data_editor(
-        frame, key=f"worked-editor-{st.session_state['worked-edition']}-{first}", num_rows="fixed",
+        frame, key=editor, num_rows="fixed",
         alt=_("Accuracy after each task on each task, in percent; can be edited"),
         column_config={c: st.column_config.NumberColumn(_("on {task}").format(task=c), format="%.1f") for c in columns},
     )  # fmt: skip
-    given: STRUT = r"\vphantom{\Bigg(}"  # room above a fraction, whose top is cut off otherwise
-Percents = [[None if math.isnan(v) else float(v) for v in row] for row in edited.to_numpy(dtype=float)]
+    given: Percents = [[None if math.isnan(v) else float(v) for v in row] for row in edited.to_numpy(dtype=float)]
     full = start[:first] + given
     st.session_state["worked-written"] = st.session_state[key("R")] = written(full)
     return [[_usable(v, k, j) for j, v in enumerate(row, start=1)] for k, row in enumerate(full)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from clcore.ui.learn.guide import guide
 from clcore.ui.learn.link import VIEWS, adopt_link, key, publish_link
 from clcore.ui.learn.method_cards import method_cards
 from clcore.ui.learn.metrics_by_hand import metrics_by_hand
@@ -14,11 +15,12 @@ from clcore.ui.text import _
 def learn_page() -> None:
     adopt_link()
     titles = {
-        "methods": _("Method cards"), "metrics": _("Metrics by hand"), "pictures": _("Pictures to play with"),
+        "lessons": _("Lessons"), "methods": _("Method cards"), "metrics": _("Metrics by hand"),
+        "pictures": _("Pictures to play with"),
     }  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", key="learn-head"):
         st.subheader(_("Learn"), anchor=False, width="content")
         shown = st.segmented_control(_("Part"), VIEWS, key=key("show"), required=True, format_func=titles.get,
                                      label_visibility="collapsed")  # fmt: skip
-    {"methods": method_cards, "metrics": metrics_by_hand, "pictures": pictures}[shown]()
+    {"lessons": guide, "methods": method_cards, "metrics": metrics_by_hand, "pictures": pictures}[shown]()
     publish_link()

@@ -29,11 +29,11 @@ def pictures() -> None:
 
 
 def _cone() -> None:
-    left, right = st.columns([5, 6], gap="large")
-    with left:
+    chart, controls = st.columns([6, 5], gap="large")
+    with controls:
         st.markdown(
-            _("A step subtracts a vector **z** from the weights. It lowers a past task's loss while **z** points less than 90° away "
-              "from that task's own gradient, and raises it beyond. Turn the gradients and see what is left.")
+            _("A step subtracts a vector **z** from the weights. It lowers a past task's loss while **z** points less than 90° "
+              "away from that task's own gradient, and raises it beyond. Turn the gradients and see what is left.")
         )  # fmt: skip
         value("past")
         n = st.segmented_control(_("Past tasks"), [2, 3], key=key("past"), required=True)
@@ -41,10 +41,10 @@ def _cone() -> None:
         past = [
             at_angle(_angle(f"g{k}", _("gradient of past task {k}, degrees").format(k=k))) for k in range(1, n + 1)
         ]
-    with right:
+    with chart:
         by_gem, by_agem = gem(g, past), agem(g, past)
         live_plot(cone_figure(g, past), key="cone-figure", alt=_cone_sentence(g, past, by_gem, by_agem))
-    with left:
+    with controls:
         st.markdown(_cone_sentence(g, past, by_gem, by_agem))
         if allowed(past) is None:
             st.markdown(_("The past tasks contradict each other: no step at all is harmless, and GEM stands still."))
@@ -110,13 +110,13 @@ def _between(a: Vector, b: Vector) -> float:
 
 
 def _valleys() -> None:
-    left, right = st.columns([5, 6], gap="large")
+    chart, controls = st.columns([6, 5], gap="large")
     kinds = {
         "diagonal": _("EWC: the Fisher information's diagonal"),
         "equal": _("L2 anchor: equal springs"),
         "full": _("full Fisher information"),
     }
-    with left:
+    with controls:
         st.markdown(
             _("Two weights, two tasks. Training on A has ended in its valley (blue). Now B is trained (orange-red): without "
               "springs the network walks into B's minimum. EWC hooks springs to both weights, stiff where A's valley is steep.")
@@ -130,17 +130,17 @@ def _valleys() -> None:
         turn = st.slider(_("How far A's valley is turned, degrees"), -90, 90, key=key("turn"), format="%d°")
         kind = st.radio(_("Springs"), list(kinds), key=key("springs"), format_func=kinds.get)
     v = Valleys(turn_a=turn)
-    with left:
+    with controls:
         said = valleys_sentence(v, strength, kind)
         st.markdown(said)
         live_plot(price_figure(v, strength, kind), key="price-figure",
                   alt=_("Loss of task A, of task B and of both at the end of training, against λ."))  # fmt: skip
-    with right:
+    with chart:
         live_plot(valleys_figure(v, strength, kind), key="valleys-figure", alt=said)
         _path, lr = v.path(strength, kind)
         st.caption(
-            _("Gradient descent from A's minimum: {steps} steps of size {lr:.3g}. The diamond is the exact minimum. Springs act "
-              "along the axes: when A's valley is turned, the diagonal no longer fits it. Exact, no seeds.").format(
+            _("Gradient descent from A's minimum: {steps} steps of size {lr:.3g}. The diamond is the exact minimum. Springs "
+              "act along the axes: when A's valley is turned, the diagonal no longer fits it. Exact, no seeds.").format(
                 steps=STEPS, lr=lr)
         )  # fmt: skip
         with st.expander(_("Show as table"), icon=":material/table:"):

@@ -62,7 +62,12 @@ def sheets() -> dict[str, Sheet]:
                 _("Needs to be told the task at test, and no task helps another."),
                 _("Grows by a whole network with every task."),
             ),
-            steps="θ_t ← initial weights\nfor batch in task t:\n    θ_t ← θ_t − η·gradient of loss(batch)\npredict(x, task s): network θ_s",
+            steps=(
+                "θ_t ← initial weights\n"
+                "for batch in task t:\n"
+                "    θ_t ← θ_t − η·gradient of loss(batch)\n"
+                "predict(x, task s): network θ_s"
+            ),
             bytes=r"4P\,(T-1)",
             count=lambda s: 4 * s.P * (s.T - 1),
         ),

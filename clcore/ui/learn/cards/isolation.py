@@ -105,7 +105,7 @@ def sheets() -> dict[str, Sheet]:
         ),
         "hat": Sheet(
             strengths=(
-                _("Hardly any forgetting: units that a task switched on are locked for later ones (exactly 0 with hard gates)."),
+                _("Hardly any forgetting: units that a task switched on are locked for later ones (none with hard gates)."),
                 _("Learns by itself how many units a task needs, and shares those that fit."),
             ),
             weaknesses=(
