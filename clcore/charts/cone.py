@@ -19,7 +19,9 @@ def cone_figure(g: Vector, past: Sequence[Vector], *, height: int = 440) -> dict
     data = [_cone(past)]
     for k in range(MOST_PAST):
         vector = past[k] if k < len(past) else None
-        data.append(_arrow(_("past task {k}").format(k=k + 1), f"g<sub>{k + 1}</sub>", vector, Style("@c0", "solid", ""), 2.5))
+        data.append(
+            _arrow(_("past task {k}").format(k=k + 1), f"g<sub>{k + 1}</sub>", vector, Style("@c0", "solid", ""), 2.5)
+        )
     by_agem, by_gem = agem(g, past), gem(g, past)
     same = math.hypot(by_agem.x - by_gem.x, by_agem.y - by_gem.y) < 0.05
     data += [
@@ -27,8 +29,14 @@ def cone_figure(g: Vector, past: Sequence[Vector], *, height: int = 440) -> dict
         _arrow("A-GEM", "" if same else "A-GEM", by_agem, method_style("agem"), 3, "top center"),
         _arrow("GEM", _("both") if same else "GEM", by_gem, method_style("gem"), 3, "middle right"),
     ]
-    frame = {"range": [-1.4, 1.4], "showgrid": True, "zeroline": True, "zerolinecolor": "@border", "dtick": 0.5,
-             "constrain": "domain"}
+    frame = {
+        "range": [-1.4, 1.4],
+        "showgrid": True,
+        "zeroline": True,
+        "zerolinecolor": "@border",
+        "dtick": 0.5,
+        "constrain": "domain",
+    }
     return {
         "data": data,
         "layout": layout(

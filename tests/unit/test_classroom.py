@@ -21,7 +21,8 @@ def test_the_first_prediction_counts(tmp_path):
 def test_classes_questions_and_people_are_apart(tmp_path):
     room = classroom(tmp_path)
     for who, question, name, answer in [
-        ("ann", "q", "7b", "ewc"), ("bo", "q", "7b", "er"), ("ann", "q", "7c", "er"), ("ann", "p", "7b", "x"), ("cy", "q", "", "l2"),
+        ("ann", "q", "7b", "ewc"), ("bo", "q", "7b", "er"), ("ann", "q", "7c", "er"), ("ann", "p", "7b", "x"),
+        ("cy", "q", "", "l2"),
     ]:  # fmt: skip
         room.lock(question, who, answer, room=name)
     assert [(p.who, p.answer) for p in room.predictions("q", "7b")] == [("ann", "ewc"), ("bo", "er")]

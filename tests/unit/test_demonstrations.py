@@ -38,9 +38,7 @@ def test_gem_is_the_nearest_allowed_vector_of_all():
         z = gem(g, past)
         assert not harmed(z, past)
         # Along a direction u, the nearest point to g is max(0, <g, u>)·u.
-        best = min(
-            (1 - max(0.0, inner(g, u)) ** 2 for u in fine if all(inner(u, p) >= 0 for p in past)), default=1.0
-        )
+        best = min((1 - max(0.0, inner(g, u)) ** 2 for u in fine if all(inner(u, p) >= 0 for p in past)), default=1.0)
         found = math.hypot(z.x - g.x, z.y - g.y) ** 2
         assert found <= best + 1e-9 and found >= best - 0.01
 

@@ -126,7 +126,9 @@ def _inputs(question: str, asked: Question, locked: Prediction | None) -> Any:
         if locked is not None:
             st.session_state[name] = locked.answer
         labels = {option.name: option.label for option in asked.options}
-        return st.radio(_("Your vote"), names, index=None, key=name, format_func=labels.get, disabled=locked is not None)
+        return st.radio(
+            _("Your vote"), names, index=None, key=name, format_func=labels.get, disabled=locked is not None
+        )
     found = []
     for k, (label, column) in enumerate(zip(asked.labels, st.columns(len(asked.labels)), strict=True)):
         name = f"level-{question}-{k}"
@@ -135,7 +137,9 @@ def _inputs(question: str, asked: Question, locked: Prediction | None) -> Any:
         st.session_state.setdefault(name, float(START))
         with column:
             found.append(
-                st.number_input(f"{label}, %", 0.0, 100.0, step=5.0, key=name, format="%.0f", disabled=locked is not None)
+                st.number_input(
+                    f"{label}, %", 0.0, 100.0, step=5.0, key=name, format="%.0f", disabled=locked is not None
+                )
             )
     return found
 
@@ -149,7 +153,9 @@ def _fits(asked: Question, answer: Any) -> bool:
 def _run_row(store: Store, step: Step, question: str, rows: list[RunRow | None], shown: bool) -> bool:
     """Run, or what became of it; returns whether the truth is to be shown."""
     specs = step.runs()
-    missing = [spec for spec, row in zip(specs, rows, strict=True) if row is None or row.state in ("failed", "cancelled")]
+    missing = [
+        spec for spec, row in zip(specs, rows, strict=True) if row is None or row.state in ("failed", "cancelled")
+    ]
     if shown and not missing:
         return True
     for row in rows:
@@ -217,7 +223,9 @@ def _watch(store, lesson: Lesson, step: Step, question: str, mine, rows: list[Ru
 def _chart(step: Step, question: str, mine: Prediction | None, rows: list[RunRow], crowd: list[Any]) -> None:
     asked = step.question
     series = [series_of(row.id) for row in rows]
-    lines = _truths(asked, series) if len(rows) == len(step.runs()) else [[None] * _width(asked) for _o in asked.options]
+    lines = (
+        _truths(asked, series) if len(rows) == len(step.runs()) else [[None] * _width(asked) for _o in asked.options]
+    )
     if rows:
         with st.container(horizontal=True, vertical_alignment="center", key="lesson-state"):
             states.badge(states.overall(rows))

@@ -98,9 +98,7 @@ def parsed(text: str) -> list[list[float | None]]:
     """A matrix as it stands in a link: rows by ';', numbers in percent by ',', nothing for no value. Raises RequestError."""
     rows = [line.split(",") for line in text.split(";")]
     if len(rows) != TASKS + 1 or any(len(row) != TASKS for row in rows):
-        raise RequestError(
-            _("a matrix needs {rows} rows of {columns} numbers").format(rows=TASKS + 1, columns=TASKS)
-        )
+        raise RequestError(_("a matrix needs {rows} rows of {columns} numbers").format(rows=TASKS + 1, columns=TASKS))
     try:
         return [[float(cell) if cell.strip() else None for cell in row] for row in rows]
     except ValueError:

@@ -97,7 +97,9 @@ def _editor() -> Percents:
     first = 0 if value("untrained") else 1
     link, state = value("R"), st.session_state
     editor = f"worked-editor-{state.setdefault('worked-edition', 0)}-{first}"
-    if state.get("worked-written") != link or editor not in state:  # a new link, or the editor was not drawn: start from R
+    if (
+        state.get("worked-written") != link or editor not in state
+    ):  # a new link, or the editor was not drawn: start from R
         state["worked-start"] = link
         if editor in state:
             state["worked-edition"] += 1

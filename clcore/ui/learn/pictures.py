@@ -38,9 +38,7 @@ def _cone() -> None:
         value("past")
         n = st.segmented_control(_("Past tasks"), [2, 3], key=key("past"), required=True)
         g = at_angle(_angle("g", _("g: the step that the new task asks for, degrees")))
-        past = [
-            at_angle(_angle(f"g{k}", _("gradient of past task {k}, degrees").format(k=k))) for k in range(1, n + 1)
-        ]
+        past = [at_angle(_angle(f"g{k}", _("gradient of past task {k}, degrees").format(k=k))) for k in range(1, n + 1)]
     with chart:
         by_gem, by_agem = gem(g, past), agem(g, past)
         live_plot(cone_figure(g, past), key="cone-figure", alt=_cone_sentence(g, past, by_gem, by_agem))
@@ -144,7 +142,9 @@ def _valleys() -> None:
                 steps=STEPS, lr=lr)
         )  # fmt: skip
         with st.expander(_("Show as table"), icon=":material/table:"):
-            st.dataframe(valleys_table(v, strength, kind), hide_index=True, alt=_("Where training ends, and both losses"))
+            st.dataframe(
+                valleys_table(v, strength, kind), hide_index=True, alt=_("Where training ends, and both losses")
+            )
 
 
 def valleys_table(v: Valleys, strength: float, kind: str) -> pd.DataFrame:
@@ -168,10 +168,10 @@ def valleys_sentence(v: Valleys, strength: float, kind: str) -> str:
     a, b = float(v.loss("a", end)), float(v.loss("b", end))
     least = float(v.loss("a", joint) + v.loss("b", joint))
     if strength == 0:
-        return _("Without springs B is learned perfectly and the loss of A rises from 0 to {a:.2f}: forgetting.").format(a=a)
+        return _(
+            "Without springs B is learned perfectly and the loss of A rises from 0 to {a:.2f}: forgetting."
+        ).format(a=a)
     return _(
         "With λ = {strength:g} the loss of A ends at {a:.2f} instead of {forgot:.2f}, and that of B at {b:.2f} instead of 0: "
         "together {total:.2f}, where {least:.2f} is the least possible."
     ).format(strength=strength, a=a, forgot=float(v.loss("a", v.b)), b=b, total=a + b, least=least)
-
-

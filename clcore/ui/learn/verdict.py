@@ -41,7 +41,9 @@ def _voted(question: Question, answer: str, points: Sequence[Spread]) -> str:
     if mine == best:
         rivals = [question.labels[i] for i in range(len(points)) if i != best and _overlap(points[i], points[best])]
         told = _("You voted for {label}, and it came out best, with {found}.").format(label=label, found=found)
-        if rivals:
+        if points[best].n == 1:
+            told += " " + _("But one seed has no interval: it settles nothing.")
+        elif rivals:
             told += " " + _("But its interval overlaps that of {rivals}: these seeds do not settle it.").format(
                 rivals=", ".join(rivals)
             )
@@ -49,6 +51,8 @@ def _voted(question: Question, answer: str, points: Sequence[Spread]) -> str:
     told = _("You voted for {mine}, which came to {got}; the best was {label}, with {found}.").format(
         mine=question.labels[mine], got=spoken(points[mine]), label=label, found=found
     )
+    if points[best].n == 1:
+        return told + " " + _("One seed has no interval: it settles nothing.")
     if _overlap(points[mine], points[best]):
         n = points[best].n
         told += " " + n_("Their intervals overlap: {n} seed does not settle it.",

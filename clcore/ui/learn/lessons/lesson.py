@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from clcore.catalogue import catalogue
 from clcore.frames import Config, Series, Spread
 from clcore.spec import ExperimentSpec, Grid, MethodChoice, NetworkChoice, RunSpec, make
 
@@ -103,6 +104,13 @@ def with_strength(name: str, *strengths: float) -> MethodChoice:
     if len(strengths) == 1:
         return make(MethodChoice, name=name, settings={f"{name}.strength": strengths[0]})
     return make(MethodChoice, name=name, strengths=strengths)
+
+
+def recommended(name: str, benchmark: str = "permuted-digits", scenario: str = "domain") -> MethodChoice:
+    """A method at the strength that was found best on validation data, else at its default."""
+    card = catalogue().method(name)
+    found = card.recommended_strength(benchmark, scenario)
+    return with_strength(name, found.strength if found else float(card.strength.default))
 
 
 def truth(question: Question, option: Option, series: Series) -> list[Spread | None]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from clcore.catalogue import catalogue
-from clcore.spec import MethodChoice
-from clcore.ui.learn.lessons.lesson import Lesson, Option, Question, Step, runs, with_strength
+from clcore.ui.learn.lessons.lesson import Lesson, Option, Question, Step, recommended, runs, with_strength
 from clcore.ui.text import _
 
 STRENGTHS = (0.0, 3.0, 30.0, 300.0, 3000.0)
@@ -31,22 +29,23 @@ def lesson() -> Lesson:
             ),
             Step(
                 "strength", _("How stiff?"),
-                _("λ multiplies all springs. At 0 there are none; with very stiff ones nothing moves any more."),
+                _("λ multiplies all springs. At 0 there are none; very stiff ones hold what matters as if nailed."),
                 lambda: runs(with_strength("ewc", *STRENGTHS)),
                 Question(
                     "vote", _("Which λ ends with the best average accuracy over all five tasks?"),
                     tuple(Option(f"{s:g}", f"λ = {s:g}", strength=s) for s in STRENGTHS),
                 ),
-                _("Too weak forgets the old tasks, too stiff does not learn the new ones: stability against "
-                  "plasticity. The best is in between, and where it is depends on network, stream and training: it "
-                  "must be looked for, on validation data."),
+                _("Too weak lets the old tasks go, and too stiff is no cure either: what the new tasks need must "
+                  "then go into the few weights that nothing holds. The best is in between, and where it is depends"
+                  " on network, stream and training: it must be looked for, on validation data. Open the run in the"
+                  " Lab: does the diagonal of the matrix suffer, or what lies below it?"),
             ),
             Step(
                 "which", _("Does it matter which weights are held?"),
                 _("EWC holds what its Fisher information says matters. MAS asks instead how much the outputs change"
                   " when a weight is nudged, and needs no labels. The L2 anchor asks nothing: all springs are "
                   "equal. Each has the strength that was found best on validation data."),
-                lambda: runs(with_strength("ewc", 30.0), _recommended("mas"), _recommended("l2")),
+                lambda: runs(with_strength("ewc", 30.0), recommended("mas"), recommended("l2")),
                 Question(
                     "vote", _("Which ends with the best average accuracy?"),
                     (Option("ewc", "EWC"), Option("mas", "MAS", run=1), Option("l2", _("L2 anchor"), run=2)),
@@ -64,8 +63,3 @@ def lesson() -> Lesson:
         ),
         methods=("ewc", "mas", "l2", "finetune"),
     )  # fmt: skip
-
-
-def _recommended(name: str) -> MethodChoice:
-    found = catalogue().method(name).recommended_strength("permuted-digits", "domain")
-    return with_strength(name, found.strength if found else catalogue().method(name).strength.default)
