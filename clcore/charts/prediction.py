@@ -32,6 +32,8 @@ class Line:
     name: str
     style: Style
     points: Sequence[Number | None]
+    trail: Sequence[tuple[float, float]] = ()
+    """(tasks trained, mean) between the labels, for a curve: evaluations on a part of the test data."""
 
 
 def curve_figure(
@@ -139,15 +141,20 @@ def _truth_line(x: list[int], line: Line) -> list[dict[str, Any]]:
         "type": "scatter", "mode": "lines", "name": line.name, "x": xs + xs[::-1], "y": high + low[::-1], "fill": "toself",
         "fillcolor": tint, "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": line.name,
     }  # fmt: skip
+    trail = {
+        "type": "scatter", "mode": "lines", "name": line.name, "legendgroup": line.name, "showlegend": False,
+        "x": [round(at, 3) for at, _mean in line.trail], "y": [percent(mean) for _at, mean in line.trail],
+        "line": {"color": line.style.color, "dash": line.style.dash, "width": 1.6}, "hoverinfo": "skip",
+    }  # fmt: skip
     drawn = {
-        "type": "scatter", "mode": "lines+markers", "name": line.name, "legendgroup": line.name,
+        "type": "scatter", "mode": "markers" if line.trail else "lines+markers", "name": line.name, "legendgroup": line.name,
         "x": [at for at, _p in known], "y": [percent(p.mean) for _at, p in known],
         "line": {"color": line.style.color, "dash": line.style.dash, "width": 2},
         "marker": {"symbol": line.style.marker, "size": 9, "color": line.style.color},
         "customdata": [_words(p) for _at, p in known], "hovertemplate": "%{y:.1f} % %{customdata}",
         "showlegend": bool(known),
     }  # fmt: skip
-    return [band, drawn]
+    return [band, trail, drawn]
 
 
 def _crowd_band(x: list[int], crowd: Sequence[Sequence[float]]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from clcore.spec import RunSpec
 from clcore.store import LIVE, Classroom, Prediction, RunRow, Store
 from clcore.ui import states
 from clcore.ui.frame import series_of, the_store, wake_runner
-from clcore.ui.learn.lessons import Lesson, Question, Step, lessons, truth
+from clcore.ui.learn.lessons import Lesson, Option, Question, Step, lessons, truth
 from clcore.ui.learn.link import LONGEST_NAME, key, publish_link, value
 from clcore.ui.learn.verdict import verdict
 from clcore.ui.links import link_of
@@ -85,13 +85,13 @@ def _lesson(lesson: Lesson) -> None:
     with answered:
         st.markdown(step.text)
         st.markdown(f":material/help: **{step.question.prompt}**")
-        mine = _prediction(store, question, step.question)
+        mine, answer = _prediction(store, question, step.question)
         rows = _found_runs(store, step.runs()) if mine else []
         shown = question in value("ran")
         if mine is not None:
             shown = _run_row(store, step, question, rows, shown)
             rows = rows if shown else []
-    _watch(store, lesson, step, question, mine, [r for r in rows if r], answered, chart)
+    _watch(store, step, question, mine, answer, [r for r in rows if r], answered, chart)
     _presenter(store, lesson, question, step.question)
     if at < len(lesson.steps):
         with answered:
@@ -99,8 +99,8 @@ def _lesson(lesson: Lesson) -> None:
                       on_click=_go, args=(at + 1,))  # fmt: skip
 
 
-def _prediction(store: Store, question: str, asked: Question) -> Prediction | None:
-    """Draws what is predicted; returns it once it is locked."""
+def _prediction(store: Store, question: str, asked: Question) -> tuple[Prediction | None, Any]:
+    """Draws what is predicted; returns it once it is locked, and what the controls say by now."""
     room, me = value("class"), value("me")
     locked = Classroom.in_database(store).prediction_of(question, me, room=room) if me else None
     if locked is not None and not _fits(asked, locked.answer):  # from a lesson that asked something else then
@@ -113,9 +113,9 @@ def _prediction(store: Store, question: str, asked: Question) -> Prediction | No
             Classroom.in_database(store).lock(question, me, answer, room=room)
             publish_link()
             st.rerun()
-        return None
+        return None, answer
     st.caption(f":material/lock: {_('Locked. It will not change any more.')}")
-    return locked
+    return locked, locked.answer
 
 
 def _inputs(question: str, asked: Question, locked: Prediction | None) -> Any:
@@ -198,7 +198,7 @@ def _rank(row: RunRow) -> int:
 # ---- the chart ------------------------------------------------------------------------------------------------------
 
 
-def _watch(store, lesson: Lesson, step: Step, question: str, mine, rows: list[RunRow], answered, chart) -> None:
+def _watch(store, step: Step, question: str, mine, answer, rows: list[RunRow], answered, chart) -> None:
     """Chart, table and verdict; drawn again every second while a run is live."""
     live = states.is_live(rows)
     ids = [row.id for row in rows]
@@ -212,7 +212,7 @@ def _watch(store, lesson: Lesson, step: Step, question: str, mine, rows: list[Ru
             now = [the_store().run(i) for i in ids] if live else rows
             if [row.state for row in now] != signature:
                 st.rerun()
-            _chart(step, question, mine, now, crowd)
+            _chart(step, question, answer, now, crowd)
 
         watched()
     if rows and len(rows) == len(step.runs()) and not live:
@@ -220,7 +220,7 @@ def _watch(store, lesson: Lesson, step: Step, question: str, mine, rows: list[Ru
             _told(step, mine, rows)
 
 
-def _chart(step: Step, question: str, mine: Prediction | None, rows: list[RunRow], crowd: list[Any]) -> None:
+def _chart(step: Step, question: str, answer: Any, rows: list[RunRow], crowd: list[Any]) -> None:
     asked = step.question
     series = [series_of(row.id) for row in rows]
     lines = (
@@ -230,11 +230,12 @@ def _chart(step: Step, question: str, mine: Prediction | None, rows: list[RunRow
         with st.container(horizontal=True, vertical_alignment="center", key="lesson-state"):
             states.badge(states.overall(rows))
             st.caption(_where(rows, series), width="content")
-    figure = _figure(asked, question, mine, lines, crowd, rows)
+    ready = series if len(rows) == len(step.runs()) else []
+    figure = _figure(asked, question, answer, lines, crowd, rows, ready)
     live_plot(figure, key=f"prediction-{question.replace('/', '-')}", alt=_alt(step, rows))
     st.caption(_basis(asked, lines, crowd))
     with st.expander(_("Show as table"), icon=":material/table:"):
-        st.dataframe(prediction_table(asked, mine.answer if mine else None, lines), hide_index=True,
+        st.dataframe(prediction_table(asked, answer, lines), hide_index=True,
                      alt=_("Prediction and truth"))  # fmt: skip
 
 
@@ -247,15 +248,14 @@ def _truths(asked: Question, series: Sequence[Series]) -> list[list[Spread | Non
     return [truth(asked, option, series[option.run]) for option in asked.options]
 
 
-def _figure(asked: Question, question: str, mine, lines, crowd, rows) -> dict[str, Any]:
-    answer = mine.answer if mine else None
+def _figure(asked: Question, question: str, answer, lines, crowd, rows, series) -> dict[str, Any]:
     if asked.kind == "curve":
         drawn = [
-            Line(option.label, method_style(option.name), points)
+            Line(option.label, method_style(option.name), points, _trail(series[option.run], option) if series else ())
             for option, points in zip(asked.options, lines, strict=True)
         ]
         return curve_figure(asked.labels, drawn, answer, crowd, revision=question)
-    styles = [_style(option, i, rows) for i, option in enumerate(asked.options)]
+    styles = [_style(option, rows) for option in asked.options]
     points = [line[0] for line in lines]
     title = {"acc": _("average accuracy, %"), "forgetting": _("forgetting, points"),
              "learning_accuracy": _("learning accuracy, %")}[asked.metric]  # fmt: skip
@@ -269,7 +269,14 @@ def _figure(asked: Question, question: str, mine, lines, crowd, rows) -> dict[st
     )  # fmt: skip
 
 
-def _style(option, position: int, rows: list[RunRow]) -> Style:
+def _trail(series: Series, option: Option) -> list[tuple[float, float]]:
+    """Task 1 between the ends of tasks, from its own end on."""
+    live = series.curves(option.config(series))
+    live = live[(live["task"] == 1) & (live["position"] >= 1)]
+    return [(float(at), float(mean)) for at, mean in zip(live["position"], live["mean"], strict=True) if mean == mean]
+
+
+def _style(option: Option, rows: list[RunRow]) -> Style:
     """A method's look where options are methods, else its run's method's."""
     return method_style(rows[option.run].method if len(rows) > option.run else option.name)
 

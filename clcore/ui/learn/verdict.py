@@ -26,7 +26,9 @@ def _levels(question: Question, answer: Sequence[float], points: Sequence[Spread
     worst = max(range(len(off)), key=lambda i: abs(off[i]))
     mean = sum(abs(o) for o in off) / len(off)
     text = _("You were {mean:.0f} points off on average, most at {label}: you said {guess:.0f}, it was {truth}.")
-    return text.format(mean=mean, label=question.labels[worst], guess=answer[worst], truth=spoken(points[worst]))
+    return text.format(
+        mean=mean, label=question.labels[worst], guess=answer[worst], truth=_words(question, points[worst])
+    )
 
 
 def _voted(question: Question, answer: str, points: Sequence[Spread]) -> str:
@@ -35,7 +37,7 @@ def _voted(question: Question, answer: str, points: Sequence[Spread]) -> str:
     best = pick(range(len(points)), key=lambda i: points[i].mean)
     mine = names.index(answer) if answer in names else None
     label = question.labels[best]
-    found = spoken(points[best])
+    found = _words(question, points[best])
     if mine is None:
         return _("The best was {label}, with {found}.").format(label=label, found=found)
     if mine == best:
@@ -49,7 +51,7 @@ def _voted(question: Question, answer: str, points: Sequence[Spread]) -> str:
             )
         return told
     told = _("You voted for {mine}, which came to {got}; the best was {label}, with {found}.").format(
-        mine=question.labels[mine], got=spoken(points[mine]), label=label, found=found
+        mine=question.labels[mine], got=_words(question, points[mine]), label=label, found=found
     )
     if points[best].n == 1:
         return told + " " + _("One seed has no interval: it settles nothing.")
@@ -58,6 +60,12 @@ def _voted(question: Question, answer: str, points: Sequence[Spread]) -> str:
         told += " " + n_("Their intervals overlap: {n} seed does not settle it.",
                          "Their intervals overlap: {n} seeds do not settle it.", n)  # fmt: skip
     return told
+
+
+def _words(question: Question, point: Spread) -> str:
+    """The number with what stands behind it; forgetting is a difference of percentages, told in points."""
+    said = spoken(point)
+    return said.replace(" %", " " + _("points"), 1) if question.metric == "forgetting" else said
 
 
 def _overlap(a: Spread, b: Spread) -> bool:

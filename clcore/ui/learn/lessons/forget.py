@@ -14,10 +14,9 @@ def lesson() -> Lesson:
         steps=(
             Step(
                 "task-one", _("What is left of the first task?"),
-                _("A small network learns to read handwritten digits: that is task 1. Then all pixels are shuffled,"
-                  " always in the same way, and it learns to read the shuffled digits: task 2. Each of the five "
-                  "tasks has a shuffle of its own. Nobody reminds the network of earlier tasks (fine-tuning). Right"
-                  " after task 1 it reads 19 of 20 digits or more."),
+                _("A small network learns to read handwritten digits whose pixels were shuffled, always in the same"
+                  " way: that is task 1. Task 2 has another shuffle, and so on: five in all. Nobody reminds the "
+                  "network of earlier tasks (fine-tuning). Right after task 1 it reads 19 of 20 digits."),
                 lambda: runs("finetune", "joint"),
                 Question(
                     "curve", _("How many percent of task 1 does it still read after each task?"),

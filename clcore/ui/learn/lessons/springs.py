@@ -35,10 +35,9 @@ def lesson() -> Lesson:
                     "vote", _("Which λ ends with the best average accuracy over all five tasks?"),
                     tuple(Option(f"{s:g}", f"λ = {s:g}", strength=s) for s in STRENGTHS),
                 ),
-                _("Too weak lets the old tasks go, and too stiff is no cure either: what the new tasks need must "
-                  "then go into the few weights that nothing holds. The best is in between, and where it is depends"
-                  " on network, stream and training: it must be looked for, on validation data. Open the run in the"
-                  " Lab: does the diagonal of the matrix suffer, or what lies below it?"),
+                _("Too weak lets the old tasks go, and too stiff is no cure either. The best is in between, and "
+                  "where it is depends on network, stream and training: it must be looked for, on validation data. "
+                  "Open the run in the Lab to see which tasks suffer at each strength."),
             ),
             Step(
                 "which", _("Does it matter which weights are held?"),
