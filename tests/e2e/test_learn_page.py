@@ -42,8 +42,10 @@ def test_a_lesson_from_prediction_to_verdict(server, new_page):
     assert all(f"{value:g}" in row for value, row in zip(y, rows, strict=True))
 
     again = new_page(server, lab.page.url.removeprefix(server.url))
-    again.key("verdict").wait_for()
-    assert again.page.get_by_label("T2, %").input_value() == "70" and again.page.get_by_label("T2, %").is_disabled()
+    again.key("verdict").get_by_text("points off on average").wait_for()
+    restored = again.page.get_by_label("T2, %")
+    again.until(lambda: restored.input_value() == "70")
+    assert restored.is_disabled()
 
 
 def test_a_picture_moves_in_place(server, new_page):

@@ -27,8 +27,8 @@ def lesson() -> Lesson:
                 lambda: tuple(run for s in SCENARIOS for run in runs("finetune", benchmark=SPLIT, scenario=s)),
                 Question("levels", _("What average accuracy over all pairs does it end with, in percent?"), scenarios),
                 _("Chance is 50, 50 and 10 %. In the task scenario each pair has outputs of its own, which later "
-                  "pairs do not touch, so little is lost. In the class scenario the newest pair takes it all: the "
-                  "network says 8 or 9 whatever it sees, and is right for one pair in five."),
+                  "pairs do not touch: only what is shared below them is lost. In the class scenario the newest "
+                  "pair takes it all: the network says 8 or 9 whatever it sees, and is right for one pair in five."),
             ),
             Step(
                 "cures", _("Which cure works where nothing is told?"),
