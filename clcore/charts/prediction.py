@@ -92,7 +92,9 @@ def options_figure(
     mean = [None if p is None else percent(p.mean) for p in found]
     data: list[dict[str, Any]] = [
         {"type": "bar", "name": _("votes of the class"), "x": x, "y": list(votes) or [0] * len(x), "yaxis": "y2",
-         "marker": {"color": "@text/0.12"}, "width": 0.7, "hovertemplate": "%{y}", "showlegend": any(votes)},
+         "marker": {"color": "@text/0.12"}, "width": 0.7, "hovertemplate": "%{y}",
+         "text": [str(v) if v else "" for v in votes], "textposition": "inside", "insidetextanchor": "start",
+         "textfont": {"color": "@text/0.8"}, "showlegend": any(votes)},
         *_crowd_boxes(x, crowd),
         {"type": "scatter", "mode": "markers", "name": _("what happened"), "x": x, "y": mean,
          "error_y": {"type": "data", "symmetric": False, "color": "@text/0.8", "thickness": 1.6, "width": 6,
@@ -114,7 +116,7 @@ def options_figure(
         "layout": layout(
             height, revision,
             xaxis=axis("", range=[0.4, len(labels) + 0.6], tickvals=x, ticktext=list(labels), showgrid=False),
-            yaxis=axis(title, range=[min(0, low - 5), 108], tickvals=[0, 20, 40, 60, 80, 100]),
+            yaxis=axis(title, range=[low - 5 if low < 0 else 0, 108], tickvals=[0, 20, 40, 60, 80, 100]),
             yaxis2={"overlaying": "y", "side": "right", "visible": False, "fixedrange": True,
                     "range": [0, 1.3 * max([1, *votes])]},
             annotations=[
