@@ -4,6 +4,7 @@
 `opening.py` refuses a database that is not ours, `faults.py` turns the database's errors into sentences.
 """
 
+from clcore.store.classroom import Classroom, Prediction
 from clcore.store.faults import RunGone, StoreBusy
 from clcore.store.opening import open_store
 from clcore.store.rows import ACTIVE, LIVE, STATES, LiveRun, RunnerStatus, RunRow
@@ -13,7 +14,9 @@ __all__ = [
     "ACTIVE",
     "LIVE",
     "STATES",
+    "Classroom",
     "LiveRun",
+    "Prediction",
     "RunGone",
     "RunRow",
     "RunnerStatus",
