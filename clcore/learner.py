@@ -312,12 +312,12 @@ class Learner:
         """
         frozen = dict(phase.frozen)
         drifts = self.run.optimizer.weight_decay > 0 or self.run.optimizer_state == "keep"
-        if self.run.scenario == "task" and drifts:
+        head = self.classifier.network.head
+        if self.run.scenario == "task" and drifts and head is not None:
             groups = self.stream.groups
             units = groups[list(trained)].any(0).expand(len(self.seeds), -1)
             trains_old = self.method.trains_old_heads().to(self.device).unsqueeze(1)
             units = units | (trains_old & groups[: task.index].any(0))
-            head = self.classifier.network.head
             mask = torch.ones(len(self.seeds), head.width, dtype=torch.bool, device=self.device)
             mask[:, : units.shape[1]] = ~units
             for parameter, own in ((head.weight, mask.unsqueeze(1)), (head.bias, mask)):

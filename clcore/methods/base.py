@@ -18,6 +18,7 @@ from clcore.batch import Batch
 from clcore.benchmarks.base import Split, Task
 from clcore.knobs import Knobs
 from clcore.methods.context import Context
+from clcore.networks.base import Network
 from clcore.networks.classifier import Classifier
 from clcore.state import Stateful
 
@@ -97,6 +98,7 @@ class Method(Stateful):
     keeps_old_logits: ClassVar[bool] = (
         False  # whether old tasks' outputs stay the same bits: every run checks it (probe.py)
     )
+    composable: ClassVar[bool] = True  # False where others' view of "the weights" ends: the network itself grows
     vectorized: ClassVar[bool] = True
     copies: ClassVar[int] = 8  # of the weights at the most, optimizer and step included: for estimates of memory
     predicts_unseen: ClassVar[bool] = True
@@ -169,6 +171,14 @@ class Method(Stateful):
     def promises_old_logits(self) -> bool:
         """Whether this run's old outputs must stay as they are, bit for bit."""
         return self.keeps_old_logits
+
+    @classmethod
+    def held_parameters(
+        cls, settings: dict[str, Any], network: type[Network], input_shape: Sequence[int], outputs: int,
+        hidden: Sequence[int], tasks: int,
+    ) -> int:  # fmt: skip
+        """Numbers of one replica's network as `adapt` leaves it, reserved ones included: for estimates of memory."""
+        return network.count_parameters(input_shape, outputs, hidden)
 
     def trains_old_heads(self) -> Tensor:
         """(K,) bool: replicas that, in the task scenario, train earlier tasks' output units too: those that replay.

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from clcore.batch import Batch
 from clcore.benchmarks.base import Task
+from clcore.errors import RequestError
 from clcore.methods.base import Method, Plan, Terms
 from clcore.methods.context import Context
 from clcore.spec import check_seams
@@ -44,6 +45,11 @@ class Composition(Method):
     def __init__(self, context: Context, parts: Sequence[tuple[str, type[Method], dict[str, Any], Tensor | None]]):
         self.context = context
         names = [name for name, *_ in parts]
+        for name, cls, *_ in parts:
+            if not cls.composable:
+                raise RequestError(
+                    f"{'+'.join(names)} cannot be combined: {name} lets the network grow, so it works alone. Leave it out."
+                )
         self._owners = seam_owners([cls for _, cls, *_ in parts], names)
         self.parts: dict[str, Method] = {
             name: cls(replace(context, strengths=strengths), settings) for name, cls, settings, strengths in parts
