@@ -59,6 +59,7 @@ class SupSup(Method):
     stores = "one bit per weight and task, and the random weights"
     needs_boundaries = True
     freezes = True
+    composable = False
     keeps_old_logits = True
     copies = 10  # scores, their moments, the effective weights, and the masks of 50 tasks
 
@@ -76,7 +77,7 @@ class SupSup(Method):
         share: float | None = knob(
             None, ge=0, le=1, help="share of each layer's weights that a task uses; none: those with a positive score"
         )
-        mask_lr: float = knob(1e-3, ge=1e-7, le=1, scale="log", help="learning rate of the scores (Adam)")
+        mask_lr: float = knob(3e-3, ge=1e-7, le=1, scale="log", help="learning rate of the scores (Adam)")
 
     context_fields = Method.context_fields | {"layers"}
 
