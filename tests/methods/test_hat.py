@@ -100,7 +100,7 @@ def test_saturated_gates_rest_unless_told_otherwise():
 
 
 def test_embeddings_stay_within_their_bounds_and_gates_within_theirs():
-    run = case({"s_max": 50.0, "saturate": False}, (4.0,), lr=1.0)
+    run = case({"s_max": 400.0, "saturate": False}, (40.0,), lr=1.0)
     learner = learner_for(run)
     seen, terms = [], learner.method.terms
 
@@ -109,7 +109,7 @@ def test_embeddings_stay_within_their_bounds_and_gates_within_theirs():
             a = layer.current_gates().detach()
             seen.append((float(layer.embedding.detach().abs().max()), float(a.min()), float(a.max())))
         found = terms(batch)
-        assert bool((found["capacity"] >= 0).all()) and bool((found["capacity"] <= 4.0 * (1 + 1e-6)).all())
+        assert bool((found["capacity"] >= 0).all()) and bool((found["capacity"] <= 40 * (1 + 1e-6)).all())
         return found
 
     learner.method.terms = look
@@ -194,12 +194,12 @@ def test_a_larger_c_opens_fewer_units():
 
 
 def test_it_forgets_nothing_where_fine_tuning_does():
-    case = {"benchmark": "permuted-digits", "scenario": "task", "seeds": (0, 1), "epochs": 5, "tasks": 2, "hidden": (50, 50)}
+    case = {"benchmark": "permuted-digits", "scenario": "task", "seeds": (0, 1), "epochs": 8, "tasks": 2, "hidden": (100, 100)}
     plain = result_of(digits_run("finetune", **case))["replicas"]
-    gated = result_of(digits_run("hat", strengths=(0.1,), **case))["replicas"]
+    gated = result_of(digits_run("hat", **case))["replicas"]
     for theirs, ours in zip(plain, gated, strict=True):
         assert ours["bwt"] == 0 and theirs["bwt"] < -0.05
-        assert ours["learning_accuracy"] > 0.85 and ours["acc"] > theirs["acc"]
+        assert ours["learning_accuracy"] > 0.8 and ours["acc"] > theirs["acc"]
 
 
 def test_evaluating_in_the_middle_of_a_task_changes_nothing():
