@@ -57,6 +57,7 @@ class Piggyback(Method):
     stores = "one bit per weight and task, and the frozen network"
     needs_boundaries = True
     freezes = True
+    composable = False
     keeps_old_logits = True
     predicts_unseen = False
     copies = 10  # scores, their moments, the effective weights, and the masks of 50 tasks

@@ -96,7 +96,7 @@ def test_evaluating_old_tasks_in_the_middle_of_one_changes_nothing():
     learner.classifier.learning = 2
     learner.method.begin(learner.stream.tasks[2])
     network, method = learner.classifier.network, learner.method
-    before = ({n: v.clone() for n, v in network.state_dict().items()}, method.state_dict()["masks"]["stateful"]["common"].clone())
+    before = ({n: v.clone() for n, v in network.state_dict().items()}, method.masks.common.clone())
     rules = [layer.rule for layer in method.layers]
     learner.evaluator.row(3)
     assert all(torch.equal(v, before[0][n]) for n, v in network.state_dict().items())
@@ -118,10 +118,11 @@ def test_weights_that_no_mask_shows_may_be_anything():
 def test_a_score_must_travel_to_the_threshold_before_a_bit_flips():
     """At lr 1e-4 from 0.01 to 0.005: 50 steps of Adam in one direction."""
     lengths = {"epochs": 1, "batch_size": 16, "options": {"train_per_task": 16 * 40}, "benchmark": "permuted-digits"}
-    short = trained(case({"mask_lr": 1e-4}, **lengths), tasks=2)
-    assert all(bool(mask[:, : x.inputs, : x.outputs].all()) for mask, x in zip(short.method.masks.of(1), short.method.layers, strict=True))
-    far = trained(case({"mask_lr": 1e-3}, **lengths), tasks=2)
-    assert not all(bool(mask[:, : x.inputs, : x.outputs].all()) for mask, x in zip(far.method.masks.of(1), far.method.layers, strict=True))
+    full = []
+    for lr in (1e-4, 1e-3):
+        pictures = trained(case({"mask_lr": lr}, **lengths), tasks=2).method.insight()
+        full.append(bool((pictures["mask_density"][:, 1] == 1).all()))
+    assert full == [True, False]
 
 
 def test_it_learns_later_tasks_and_forgets_nothing_where_fine_tuning_does():
@@ -186,7 +187,7 @@ def test_a_file_with_dead_units_or_without_them_means_the_same(tmp_path):
         ("broken.npz", b"hello", "cannot be read"),
         ("broken.pt", b"hello", "cannot be read"),
         ("empty.npz", {}, "has no 'layers.0.weight'"),
-        ("shape.npz", {"layers.0.weight": np.zeros((3, 4))}, r"has the shape \(3, 4\); it must hold layers.0.weight \(64, 32\)"),
+        ("shape.npz", {"layers.0.weight": np.zeros((3, 4))}, r"has the shape \(3, 4\); it must .*weight \(64, 32\)"),
         ("turned.npz", {"layers.0.weight": np.zeros((32, 64))}, "has the shape"),
         ("objects.npz", {"layers.0.weight": np.array([{}], dtype=object)}, "cannot be read"),
     ],

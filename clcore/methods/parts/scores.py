@@ -33,7 +33,7 @@ class MaskedLinear(Linear):
     """A `Linear` whose weights are seen through a mask.
 
     rule   layer → bool mask (K, in, out), from the scores as they are now; None: no mask, the plain layer bit for bit
-    mask   a finished mask to use instead of the rule's; set by `looking_through`
+    mask   what to use instead of the rule: a finished mask, or a weight's share in several, from 0 to 1 (`looking_through`)
     """
 
     def __init__(self, plain: Linear):
@@ -52,8 +52,10 @@ class MaskedLinear(Linear):
 
     def effective_weight(self) -> Tensor:
         """W ⊙ m, (K, in, out)."""
-        if self.mask is not None:
+        if self.mask is not None and self.mask.dtype == torch.bool:
             return torch.where(self.mask, self.weight, 0)  # not a product: what is switched off may be anything
+        if self.mask is not None:
+            return self.weight * self.mask
         if self.rule is None:
             return self.weight
         return _StraightThrough.apply(self.weight, self.scores, self.current_mask())
