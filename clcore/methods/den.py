@@ -6,29 +6,34 @@ task left. The first task is learned with μ‖W‖₁, so that few connections 
     1  selective retraining   its head on frozen features, with μ‖·‖₁; a breadth-first search from the head's non-zero weights
                               down finds the units S that matter; only the weights inside S are trained
     2  expansion              if the training loss is above τ: k new units in every hidden layer; only what leads to and from
-                              them is trained, with μ‖W‖₁ + γ Σ_g ‖W_g‖ over each one's incoming weights; idle ones are removed
-    3  split                  an old unit i that drifted by ρ_i = ‖w_i − w'_i‖ > σ is copied: the copy keeps the new weights, the
-                              original gets w'_i back. Then all is trained again. It is units that *drifted* which are split;
+                              them is trained, with μ‖W‖₁ + γ Σ_g ‖W_g‖ over each one's incoming weights; idle ones go
+    3  split                  an old unit i that drifted by ρ_i = ‖w_i − w'_i‖ > σ is copied: the copy keeps the new weights,
+                              the original gets w'_i back; then all is trained again. Units are split because they *drifted*;
                               surveys that speak of similar units have it wrong
     4  time stamps            every unit knows the task it was born in, and a task only sees units that were born by then
 
 Whatever old weights are trained is held by λ/2 ‖W − W'‖² (parts/springs.py): the strength. It holds but does not freeze, and
 the last training moves units that did not drift enough to be split; so DEN does forget, and no proof is claimed.
 
-The authors' code departs from their paper; here its faults are mended (each named by what it did):
-head trained for one iteration only, so that hardly a weight was 0 and the search selected everything — a whole phase; search
-from output 0 only — from every class of the task; split only after an expansion — always looked at; loss of the last mini-batch
-against τ — the mean over the task's training data; the *least* drifted units split first — the most; random biases and head rows
-of copies — copied; aliased arrays, so that a split threw away what the task had learned in all old units — a copy of W' is kept;
-biases of all old units put back — only of those that are split; original and copy both read by the new task (counted twice) — it
-reads the copy, the original is left to the old tasks; two hidden layers wired in — any number.
+The authors' code departs from their paper. Its faults are mended here; for each, what it does and what is done instead:
+
+    the head is trained for one iteration, so hardly a weight is 0 and the search selects everything   a whole phase
+    the search starts from output 0 alone                                      from every class of the task
+    units are split only after an expansion                                    drift is always looked at
+    τ is compared with the last mini-batch's loss                              with the mean over the task's training data
+    where few may be split, the least drifted are                              those that drifted most
+    copies get random biases and fresh rows in the head                        they are copied
+    arrays share memory: at a split all old units lose what they learned       W' is a copy
+    the biases of all old units are put back                                   of those that are split
+    the new task reads original and copy, and counts them twice                it reads the copy; old tasks the original
+    two hidden layers are wired in                                             any number from one on
 
 Choices: proximal steps are of size lr·μ and lr·γ (the code's constants are 10⁻⁵ and 10⁻³ a step) and leave biases out of μ. No
-separate λ₂‖W_S‖²: that is the run's weight decay. The split follows parts 1 and 2, whose training has the penalty already, as in
-the code. ρ takes the bias in and, by default, is divided by ‖w'_i‖, so that one σ suits layers of any width. A new unit starts
-with no weight into old hidden units. The first task takes the run's epochs, each later phase half of them: a task that neither
-grows nor splits costs what it costs others. Units are reserved (`room`); where they are used up, growth ends. Decisions read
-training data only. λ = 0 is not fine-tuning.
+separate λ₂‖W_S‖²: that is the run's weight decay. The split follows parts 1 and 2, whose training has the penalty already, as
+in the code. ρ takes the bias in and, by default, is divided by ‖w'_i‖, so that one σ suits layers of any width. New units
+start without weights into old ones or the head, so that growing changes no output. The first task takes the run's epochs,
+each later phase half of them: a task that neither grows nor splits costs what it costs others. Units are reserved (`room`);
+where they are used up, growth ends. Decisions read training data only. λ = 0 is not fine-tuning.
 """
 
 from __future__ import annotations
@@ -74,11 +79,11 @@ class DEN(Method):
     needs_boundaries = True
     freezes = True
     composable = False
-    sweep = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+    sweep = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
     class Hyper(Knobs):
         strength: float = knob(
-            0.1, ge=0, le=1e9, scale="log", axis=True, symbol="λ", help="how firmly old weights are held while they train"
+            0.03, ge=0, le=1e9, scale="log", axis=True, symbol="λ", help="how firmly old weights are held while they train"
         )
         penalty_step: PenaltyStep = penalty_step_knob()
         sparsity: float = knob(
@@ -254,7 +259,7 @@ class DEN(Method):
 
     def _phase(
         self, name: str, trained: list[Connections], *, covers: tuple[float, float] = (0.0, 1.0),
-        active: Tensor | None = None, sparse: list[Connections] = (), groups: Sequence[Tensor] = (),
+        active: Tensor | None = None, sparse: Sequence[Connections] = (), groups: Sequence[Tensor] = (),
     ) -> Phase:  # fmt: skip
         """A phase that trains these connections only: with single weights `sparse`, and the units `groups`, shrunk to 0."""
         layers, lr = self.classifier.network.layers, self.context.optimizer.lr

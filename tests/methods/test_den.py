@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ def test_the_first_task_and_a_new_head_become_sparse():
 
 
 def test_single_weights_step_towards_zero_by_lr_mu_and_new_units_by_lr_gamma():
-    learner = trained(case({"sparsity": 0.5, "group_sparsity": 0.3}, seeds=(0,), lr=0.1), tasks=1)
+    learner = trained(case({"sparsity": 0.5, "group_sparsity": 0.3}, seeds=(0,), strengths=(0.0,)), tasks=1)
     method, layers = learner.method, learner.classifier.network.layers
     everything = method._between(method.growth.existing())
     new = [torch.zeros_like(on) for on in method.growth.existing()]
@@ -173,7 +174,8 @@ def test_the_loss_that_decides_is_the_mean_over_all_training_data():
 
 @DRIFTING
 def test_an_expansion_trains_new_units_and_the_head_only_and_changes_no_output_by_itself(optimizer):
-    learner = trained(case({"loss": 0.0, "drift": 1e6}, seeds=(0, 1), epochs=4, **optimizer), tasks=1)
+    settings = {"loss": 0.0, "drift": 1e6, "group_sparsity": 0.0, "sparsity": 0.001}
+    learner = trained(case(settings, seeds=(0, 1), epochs=4, **optimizer), tasks=1)
     network, method, seen, moved = learner.classifier.network, learner.method, {}, []
 
     def look(moment, name):
@@ -186,7 +188,9 @@ def test_an_expansion_trains_new_units_and_the_head_only_and_changes_no_output_b
             assert [int(f.sum()) for f in fresh] == [8, 8]
         elif (moment, name) == ("after", "expand"):
             old = mask_of(learner, seen["old units"])
-            for at, (p, then, mask) in enumerate(zip(tensors(learner)[:-2], seen["weights"][:-2], old[:-2], strict=True)):
+            for at, (p, then, mask) in enumerate(
+                zip(tensors(learner)[:-2], seen["weights"][:-2], old[:-2], strict=True)
+            ):
                 assert torch.equal(p[mask], then[mask]), at
                 moved.append(not torch.equal(p, then))
 
@@ -196,7 +200,8 @@ def test_an_expansion_trains_new_units_and_the_head_only_and_changes_no_output_b
 
 
 def test_idle_units_are_removed_and_the_others_have_incoming_weights():
-    learner = trained(case({"loss": 0.0, "drift": 1e6, "group_sparsity": 0.3, "sparsity": 0.03}, seeds=(0, 1), epochs=6), tasks=3)
+    settings = {"loss": 0.0, "drift": 1e6, "group_sparsity": 0.08, "sparsity": 0.001}
+    learner = trained(case(settings, seeds=(0, 1), epochs=8), tasks=3)
     growth, layers = learner.method.growth, learner.classifier.network.layers
     survivors = learner.method.expanded[:, 1:3]
     assert 0 < int(survivors.sum()) < survivors.numel() * 8
@@ -252,9 +257,11 @@ def split_watched(settings=None, tasks=2, **more):
 @pytest.mark.parametrize("tasks", [2, 4])
 def test_splitting_all_that_moved_gives_every_old_task_its_function_back_bit_for_bit(optimizer, tasks):
     """σ = 0 (I17): and the new task loses nothing, because its copies have what it has learned."""
-    settings = {"drift": 0.0, "room": 8.0, "loss": 0.0}
+    settings = {"drift": 0.0, "room": 16.0, "loss": 0.0}
     _, seen = split_watched(settings, tasks, seeds=(0, 1), strengths=(0, 0.1), **optimizer)
-    for before, moved, after in zip(seen["old logits"], seen["moved old logits"], seen["old logits after"], strict=True):
+    for before, moved, after in zip(
+        seen["old logits"], seen["moved old logits"], seen["old logits after"], strict=True
+    ):
         assert not torch.equal(before, moved) and torch.equal(before, after)
     torch.testing.assert_close(seen["new logits after"], seen["new logits"], rtol=1e-4, atol=1e-4)
 
@@ -274,7 +281,9 @@ def test_those_that_drifted_beyond_sigma_are_split_and_no_others():
 
 def test_a_copy_has_the_new_weights_and_the_original_the_old_ones():
     """No aliasing of the two, biases and head rows are copied, and nobody reads both."""
-    learner, seen = split_watched({"room": 2.0}, seeds=(0,), strengths=(0.0,), epochs=4)
+    learner, seen = split_watched(
+        {"room": 2.0, "drift": 0.01, "sparsity": 0.001}, seeds=(0,), strengths=(0.0,), epochs=4
+    )
     own = learner.classifier.groups[1]
     first, second = (on[0].nonzero().flatten() for on in (seen["originals"][1], seen["copies"][1]))
     before, weights, after = seen["before W'"], seen["weights"], seen["after"]
@@ -294,7 +303,9 @@ def test_a_copy_has_the_new_weights_and_the_original_the_old_ones():
 
 
 def test_the_furthest_come_first_where_room_is_short():
-    _, seen = split_watched({"drift": 0.0, "room": 0.25, "loss": 1e2}, seeds=(0, 1), strengths=(0.0,))
+    _, seen = split_watched(
+        {"drift": 0.0, "room": 0.25, "loss": 1e2, "sparsity": 0.001}, seeds=(0, 1), strengths=(0.0,)
+    )
     for rho, originals in zip(seen["rho"], seen["originals"], strict=True):
         count = originals.sum(1).tolist()
         assert all(0 < c < (rho > 0).sum(1).min() for c in count)
@@ -319,7 +330,9 @@ def test_the_drift_is_that_of_incoming_weights_from_old_units():
     second[0, 5] = 0
     assert torch.all(second == 0) and torch.all(first == 0)
     method.hyper.relative = True
-    before = math.hypot(*method.springs.centre.tensors[2][0, :, 5].tolist(), method.springs.centre.tensors[3][0, 5].item())
+    before = math.hypot(
+        *method.springs.centre.tensors[2][0, :, 5].tolist(), method.springs.centre.tensors[3][0, 5].item()
+    )
     torch.testing.assert_close(method._drift(task)[1][0, 5], torch.tensor(13.0 / before))
 
 
@@ -350,7 +363,9 @@ def test_an_old_task_sees_neither_later_units_nor_later_weights_of_its_head():
             later = born > 1
             own.weight.copy_(torch.where(later.unsqueeze(1), torch.randn_like(own.weight) * 9, own.weight))
             own.bias.copy_(torch.where(later, 9.0, own.bias))
-            following.weight.copy_(torch.where(later.unsqueeze(2), torch.randn_like(following.weight), following.weight))
+            following.weight.copy_(
+                torch.where(later.unsqueeze(2), torch.randn_like(following.weight), following.weight)
+            )
     for task in range(5):
         assert torch.equal(logits(learner, task), before[task]) == (task < 2)
 
@@ -454,7 +469,7 @@ def test_it_resumes(tmp_path):
 
 def test_a_restored_learner_gives_the_same_logits_and_trains_on():
     learner, again = trained(case(seeds=(0, 1)), tasks=3), learner_for(case(seeds=(0, 1)))
-    again.load_state_dict(learner.state_dict())
+    again.load_state_dict(deepcopy(learner.state_dict()))
     assert all(torch.equal(logits(learner, t), logits(again, t)) for t in range(3))
     assert again.footprint() == learner.footprint()
     for one in (learner, again):
@@ -494,5 +509,10 @@ def test_it_forgets_less_than_fine_tuning_but_does_forget():
     ours = result_of(digits_run("den", **case))["replicas"]
     theirs = result_of(digits_run("finetune", **case))["replicas"]
     for den, fine_tuning in zip(ours, theirs, strict=True):
-        assert 0 < den["forgetting"] < 0.7 * fine_tuning["forgetting"] and den["acc"] > fine_tuning["acc"]
+        assert den["forgetting"] < 0.5 * fine_tuning["forgetting"] and den["acc"] > fine_tuning["acc"]
         assert den["old_logits"] is None
+    loose = result_of(digits_run("den", settings={"den.drift": 1e6, "den.loss": 100}, strengths=(0,), **case))[
+        "replicas"
+    ]
+    for none_split, den in zip(loose, ours, strict=True):
+        assert none_split["forgetting"] > max(0.01, den["forgetting"])

@@ -93,7 +93,7 @@ class Growth(Stateful):
         return self.hidden_parameters(inputs) + heads
 
     def stamp_bytes(self, tasks: int) -> Tensor:
-        """(K,): a date of birth (one byte) for each unit, and for each later task seen one bit per unit that it may leave out."""
+        """(K,): a date of birth (one byte) for each unit, and one bit per unit for each later task, which may leave it out."""
         bits = self.widths().add(7).div(8, rounding_mode="floor").sum(1)
         return self.widths().sum(1) + bits * max(0, tasks - 1)
 
