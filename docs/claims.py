@@ -2,7 +2,8 @@
 
     python -m docs.claims docs/studies/split_mnist_hsu.py [--only ewc/task …]
 
-A study is a Python file with `TITLE`, `NOTE`, `CONDITIONS` (keyword arguments of RunSpec) and `CLAIMS`. For each claim
+A study is a Python file with `TITLE`, `CONDITIONS` (keyword arguments of RunSpec) and `CLAIMS`; with `SIZES = True` its table
+also says how large everything that a method keeps has become, network included, beside the plain network. For each claim
 the strength is chosen from its grid on final validation accuracy with seeds 100–102, then reported on seeds 0–9 on test
 data. A result agrees with a published figure when the difference is at most 1.5 points or twice the combined standard error,
 whichever is larger. Everything is kept beside the study as JSON (a finished claim is not trained again), and the table in
@@ -23,6 +24,7 @@ from typing import Any
 
 import torch
 
+from clcore import registry
 from clcore.events import Insight
 from clcore.settings import settings
 from clcore.spec import Grid, MethodChoice, RunSpec, make
@@ -79,9 +81,22 @@ def measure(claim: Claim, conditions: dict[str, Any]) -> dict[str, Any]:
         "acc": [None if r["acc"] is None else 100 * r["acc"] for r in result["replicas"]],
         "forgetting": [None if r["forgetting"] is None else 100 * r["forgetting"] for r in result["replicas"]],
         "strength": chosen, "memory": result["replicas"][0]["memory"], "validation": searched, "seeds": list(claim.seeds),
+        "plain_bytes": 4 * _plain_parameters(claim, conditions),
+        "bytes": fmean(r["bytes"] for r in result["replicas"]),
+        "old_logits": [r["old_logits"] and r["old_logits"]["identical"] for r in result["replicas"]],
         "cpu_seconds": result["train_cpu_seconds"], "wall_seconds": time.perf_counter() - started,
         "shown": {name: _last_mean(seen, name) for name in claim.shows},
     }  # fmt: skip
+
+
+def _plain_parameters(claim: Claim, conditions: dict[str, Any]) -> int:
+    """Numbers in the network that fine-tuning would train."""
+    given = {**conditions, **claim.conditions}
+    run = make(RunSpec, **given, scenario=claim.scenario, method=MethodChoice(name="finetune"))
+    benchmark = registry.benchmarks()[run.benchmark]
+    stream = benchmark(dict(run.options), scenario=run.scenario, data_dir=settings().data_dir, device="cpu").stream([0])
+    network = registry.networks()[run.network.name]
+    return network.count_parameters(stream.input_shape, stream.outputs, run.network.hidden)
 
 
 def _last_mean(seen: list[Insight], name: str) -> list[float]:
@@ -115,11 +130,17 @@ def table(study: dict[str, Any], results: dict[str, Any]) -> str:
         "| scenario | method | published | ours (n) | difference | agrees | strength, chosen from |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
+    sizes = study.get("SIZES", False)
+    if sizes:
+        lines = ["| stream | method | ACC (n) | forgetting | size | old outputs | strength, chosen from |", lines[1]]
     for claim in study["CLAIMS"]:
         found = results.get(claim.key)
         if found is None:
             continue
         ours, agrees = verdict(claim, found["acc"])
+        if sizes:
+            lines.append(_size_line(claim, found, ours))
+            continue
         published = "–" if claim.published is None else f"{claim.published:.1f}"
         published += "" if claim.std is None else f" ± {claim.std:.1f}"
         difference = (
@@ -139,6 +160,16 @@ def table(study: dict[str, Any], results: dict[str, Any]) -> str:
             f"| {claim.scenario} | {name} | {published} | {ours} ({n}) | {difference} | {word} | {grid} |"
         )
     return "\n".join(lines)
+
+
+def _size_line(claim: Claim, found: dict[str, Any], ours: str) -> str:
+    """A row of a table about growth: accuracy and size always together. Size 1 is the plain network, as fine-tuning has it."""
+    forgetting = "–" if None in found["forgetting"] else f"{fmean(found['forgetting']):.1f}"
+    kept = [v for v in found["old_logits"] if v is not None]
+    proof = "–" if not kept else "identical" if all(kept) else f"changed in {kept.count(False)} of {len(kept)}"
+    grid = "–" if found["strength"] is None else f"{found['strength']:g} from {', '.join(found['validation'])}"
+    size = f"{found['bytes'] / found['plain_bytes']:.2f} ×"
+    return f"| {claim.variant} | {claim.method} | {ours} ({len(found['acc'])}) | {forgetting} | {size} | {proof} | {grid} |"
 
 
 def rewrite(name: str, text: str) -> None:
