@@ -34,6 +34,10 @@ in the code. ρ takes the bias in and, by default, is divided by ‖w'_i‖, so 
 start without weights into old ones or the head, so that growing changes no output. The first task takes the run's epochs,
 each later phase half of them: a task that neither grows nor splits costs what it costs others. Units are reserved (`room`);
 where they are used up, growth ends. Decisions read training data only. λ = 0 is not fine-tuning.
+
+A larger λ does not always forget less: units that are held drift by less than σ, are not split, and keep what they lost. With
+plain SGD of rate 0.1 it can even forget more than a small one, because a new head on features that must not move oscillates
+(split digits in seeded order, λ = 1: training losses above ln 2; accuracy 82 %, and 94 % with rate 0.02; 98 % for λ = 0.01).
 """
 
 from __future__ import annotations

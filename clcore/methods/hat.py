@@ -67,7 +67,7 @@ class HAT(Method):
             0.25, ge=0, le=1e6, scale="log", axis=True, symbol="c", help="how much opening a neuron that no task uses yet costs"
         )
         s_max: float = knob(
-            400.0, ge=1, le=1e4, scale="log", symbol="s_max", help="how steep gates are at the end of an epoch, and in use"
+            200.0, ge=1, le=1e4, scale="log", symbol="s_max", help="how steep gates are at the end of an epoch, and in use"
         )
         saturate: bool = knob(
             True, help="gates that are fully open or shut rest until s is small again; off: the tax reaches them all the time"

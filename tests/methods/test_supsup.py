@@ -40,7 +40,7 @@ def hidden_state(learner):
 
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 def test_old_logits_through_the_masks_are_kept_with_every_optimizer(scenario):
-    assert_keeps_old_logits("supsup", scenario=scenario)
+    assert_keeps_old_logits("supsup", scenario=scenario, batch_size=50)
 
 
 def test_weights_are_signed_constants_without_biases_and_never_move():
@@ -122,12 +122,12 @@ def test_a_batch_is_decided_as_one():
 
 
 def test_in_the_class_scenario_the_answer_is_a_class_of_the_inferred_task():
-    learner = trained(case(benchmark="split-digits", scenario="class"))
+    learner = trained(case(benchmark="split-digits", scenario="class", epochs=5))
     x, _ = examples(learner, 3)
     inferred, answers = learner.method.infer(x), learner.method.predict(x, 0)
     assert torch.equal(answers.argmax(-1) // 2, inferred)
-    right = (inferred == 3).double().mean()
-    assert right > 0.4
+    right = learner.method.insight()["inferred_task"].diagonal(dim1=1, dim2=2).mean(1)
+    assert bool((right > 0.4).all()), "twice as good as guessing among five tasks"
 
 
 def test_extra_outputs_are_trained_away_and_never_predicted():
@@ -151,7 +151,7 @@ def test_a_share_of_the_weights(share):
 
 
 def test_it_finds_the_tasks_of_permuted_digits_and_forgets_less_than_fine_tuning():
-    settings = dict(benchmark="permuted-digits", scenario="domain", seeds=(0, 1), tasks=3, epochs=6, hidden=(50, 50))
+    settings = dict(benchmark="permuted-digits", scenario="domain", seeds=(0, 1), tasks=3, epochs=4, hidden=(50, 50))
     plain = result_of(digits_run("finetune", **settings))["replicas"]
     per_batch = {"supsup.infer_from": "batch"}
     inferred = result_of(digits_run("supsup", settings=per_batch, **settings))["replicas"]
@@ -163,7 +163,7 @@ def test_it_finds_the_tasks_of_permuted_digits_and_forgets_less_than_fine_tuning
 def test_one_shot_needs_extra_outputs():
     found = {}
     for extra in (0, 200):
-        learner = trained(case({"infer": "one-shot", "extra_outputs": extra}, epochs=5))
+        learner = trained(case({"infer": "one-shot", "extra_outputs": extra}, epochs=3))
         pictures = learner.method.insight()["inferred_task"]
         assert pictures.shape == (2, 3, 3) and torch.allclose(pictures.sum(2), torch.ones(2, 3))
         found[extra] = float(pictures.diagonal(dim1=1, dim2=2).mean())
@@ -218,7 +218,7 @@ def test_unseen_tasks_have_a_meaning_only_where_the_task_is_inferred(scenario):
 INDEPENDENT = {
     "inferred": dict(seeds=range(16), tasks=2, benchmark="permuted-digits", scenario="domain"),
     "odd widths": dict(seeds=range(16), hidden=(33, 17), scenario="class", settings={"supsup.extra_outputs": 7}, **SPLIT),
-    "shares": dict(seeds=range(16), hidden=(33, 17), scenario="task", tasks=2, settings={"supsup.share": 0.3}),
+    "shares": dict(seeds=range(16), hidden=(33, 17), scenario="task", tasks=2, batch_size=50, settings={"supsup.share": 0.3}),
 }
 
 
