@@ -4,7 +4,9 @@
 `opening.py` refuses a database that is not ours, `faults.py` turns the database's errors into sentences.
 """
 
+from clcore.store.about import DatabaseFacts
 from clcore.store.faults import RunGone, StoreBusy
+from clcore.store.notices import Shown
 from clcore.store.opening import open_store
 from clcore.store.rows import ACTIVE, LIVE, STATES, LiveRun, RunnerStatus, RunRow
 from clcore.store.store import Store
@@ -13,10 +15,12 @@ __all__ = [
     "ACTIVE",
     "LIVE",
     "STATES",
+    "DatabaseFacts",
     "LiveRun",
     "RunGone",
     "RunRow",
     "RunnerStatus",
+    "Shown",
     "Store",
     "StoreBusy",
     "open_store",

@@ -15,12 +15,14 @@ from clcore import events as ev
 from clcore.errors import RequestError, UnknownName
 from clcore.events import Event
 from clcore.spec import RunSpec
+from clcore.store.about import About
 from clcore.store.faults import RunGone
 from clcore.store.fold import fold
 from clcore.store.leases import Leases
+from clcore.store.notices import Notices
 from clcore.store.queue import fair_order
 from clcore.store.rows import ACTIVE, LIVE, STATES, LiveRun, RunRow
-from clcore.store.tables import events, runs
+from clcore.store.tables import events, meta, runs
 
 Want = Literal["cancel", "pause", "step"] | None
 SHORTEST_PREFIX = 4
@@ -33,7 +35,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store(Leases):
+class Store(Leases, Notices, About):
     """Runs, their events and the runners' leases. Safe to share between threads; made by `open_store`.
 
     Every method raises StoreError with one sentence when the database cannot be used (StoreBusy when the same call may
@@ -43,9 +45,13 @@ class Store(Leases):
     # ---- runs ---------------------------------------------------------------------------------------------------
 
     def add(
-        self, specs: Sequence[RunSpec], *, owner: str = "", experiment: str | None = None, state: str = "queued"
-    ) -> list[str]:
-        """Records runs and returns their ids. Any state but "queued" says that the caller trains them itself."""
+        self, specs: Sequence[RunSpec], *, owner: str = "", experiment: str | None = None, state: str = "queued",
+        limit: int | None = None,
+    ) -> list[str]:  # fmt: skip
+        """Records runs and returns their ids. Any state but "queued" says that the caller trains them itself.
+
+        `limit` is how many live runs the owner may have with these: more are refused, all of them, with RequestError.
+        """
         _check_state(state)
         experiment = experiment or _new_id()
         rows = [
@@ -67,6 +73,8 @@ class Store(Leases):
         ]
         if rows:
             with self._write() as connection:
+                if limit is not None:
+                    _check_limit(connection, owner, len(rows), limit)
                 connection.execute(sa.insert(runs), rows)
         return [row["id"] for row in rows]
 
@@ -92,12 +100,13 @@ class Store(Leases):
         methods: Collection[str] | None = None,
         benchmarks: Collection[str] | None = None,
         experiment: str | None = None,
+        owners: Collection[str] | None = None,
         search: str | None = None,
         limit: int | None = None,
         offset: int = 0,
     ) -> list[RunRow]:
         """Runs, newest first. `search` looks into id, experiment, method, benchmark, scenario and owner."""
-        query = sa.select(*_ROW).where(*_filters(states, methods, benchmarks, experiment, search))
+        query = sa.select(*_ROW).where(*_filters(states, methods, benchmarks, experiment, owners, search))
         query = query.order_by(runs.c.number.desc()).limit(limit).offset(offset or None)
         with self._read() as connection:
             return [RunRow(**row._mapping) for row in connection.execute(query)]
@@ -109,10 +118,11 @@ class Store(Leases):
         methods: Collection[str] | None = None,
         benchmarks: Collection[str] | None = None,
         experiment: str | None = None,
+        owners: Collection[str] | None = None,
         search: str | None = None,
     ) -> int:
         query = sa.select(sa.func.count()).select_from(runs)
-        query = query.where(*_filters(states, methods, benchmarks, experiment, search))
+        query = query.where(*_filters(states, methods, benchmarks, experiment, owners, search))
         with self._read() as connection:
             return connection.execute(query).scalar_one()
 
@@ -143,6 +153,19 @@ class Store(Leases):
             self.run(run_id)
         elif want == "cancel" and not self.runner_status().alive:
             self.end(run_id, ev.RunCancelled(), expected={"queued"})
+
+    def cancel_all(self) -> int:
+        """Wants every live run to be cancelled; returns how many had not been asked to stop yet."""
+        live = runs.c.state.in_(LIVE)
+        fresh = sa.or_(runs.c.want.is_(None), runs.c.want != "cancel")
+        change = sa.update(runs).where(live, fresh).values(want="cancel", want_serial=runs.c.want_serial + 1)
+        with self._write() as connection:
+            changed = connection.execute(change).rowcount
+        if not self.runner_status().alive:
+            for run in self.live_runs():
+                if run.state == "queued":
+                    self.end(run.id, ev.RunCancelled(), expected={"queued"})
+        return changed
 
     def wish(self, run_id: str) -> tuple[Want, int] | None:
         """What is wanted, and the serial number of that wish; None when the run is gone."""
@@ -276,8 +299,20 @@ def _check_state(state: str) -> None:
         raise UnknownName("state of a run", state, STATES)
 
 
-def _filters(states, methods, benchmarks, experiment, search) -> list[sa.ColumnElement[bool]]:
-    chosen = ((runs.c.state, states), (runs.c.method, methods), (runs.c.benchmark, benchmarks))
+def _check_limit(connection: sa.Connection, owner: str, more: int, limit: int) -> None:
+    # On PostgreSQL two requests of the same moment would not see each other's runs: here the second one waits.
+    connection.execute(sa.select(meta.c.value).where(meta.c.name == "schema").with_for_update())
+    query = sa.select(sa.func.count()).select_from(runs).where(runs.c.owner == owner, runs.c.state.in_(LIVE))
+    have = connection.execute(query).scalar_one()
+    if have + more > limit:
+        raise RequestError(
+            f"{owner or 'Nobody in particular'} has {have} of at most {limit} runs queued or running here and asked for "
+            f"{more} more; wait until some are over, cancel one, or choose fewer methods."
+        )
+
+
+def _filters(states, methods, benchmarks, experiment, owners, search) -> list[sa.ColumnElement[bool]]:
+    chosen = ((runs.c.state, states), (runs.c.method, methods), (runs.c.benchmark, benchmarks), (runs.c.owner, owners))
     conditions = [column.in_(list(values)) for column, values in chosen if values is not None]
     if experiment is not None:
         conditions.append(runs.c.experiment == experiment)
