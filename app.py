@@ -4,6 +4,7 @@ import gc
 
 import streamlit as st
 
+from clcore.ui.classroom import greet
 from clcore.ui.frame import designed_errors, page_style, wake_runner
 from clcore.ui.live_plot import publish_plotly
 from clcore.ui.text import _
@@ -26,10 +27,12 @@ page = st.navigation(
     [
         st.Page("pages/lab/lab.py", title=_("Lab"), icon=":material/science:", default=True),
         st.Page("pages/results/runs.py", title=_("Runs"), icon=":material/list_alt:", url_path="runs"),
+        st.Page("pages/system/system.py", title=_("System"), icon=":material/memory:", url_path="system"),
     ],
     position="top",
 )
 st.html(page_style())
 with designed_errors():
     prepare()
+    greet()
 page.run()

@@ -25,6 +25,7 @@ from clcore.frames import Spread, replica_table, result_spreads
 from clcore.report import grouped
 from clcore.spec import RunSpec
 from clcore.store import LIVE, STATES, RunRow, Store
+from clcore.ui.classroom import may_steer, me, owner_words
 from clcore.ui.links import link_of
 from clcore.ui.running import method_title
 from clcore.ui.states import duration, face, plain_mark
@@ -50,17 +51,38 @@ def filters(store: Store) -> dict[str, Any]:
                                     format_func=methods.get)  # fmt: skip
     streams = columns[3].multiselect(_("Benchmark"), list(benchmarks), key="benchmarks",
                                      placeholder=_("all"), format_func=benchmarks.get)  # fmt: skip
+    whose = _whose()
     publish(
         "runs",
-        {"find": search or None, "states": states or None, "methods": chosen or None, "benchmarks": streams or None},
-    )
+        {"find": search or None, "states": states or None, "methods": chosen or None, "benchmarks": streams or None,
+         "whose": whose if whose == "mine" else None},
+    )  # fmt: skip
     given = {"search": search, "states": states, "methods": chosen, "benchmarks": streams}
+    if whose == "mine" and me():
+        given["owners"] = [me()]
     return {name: value for name, value in given.items() if value}
+
+
+def _whose() -> str:
+    """Mine or all. Asked only of somebody with a nickname; a link that asks for mine without one is answered."""
+    if not me():
+        if st.session_state.get("whose") == "mine":
+            st.info(_("These are the runs of all: without a nickname nobody can tell which are yours. Give one on the System "
+                      "page."), icon=":material/person_off:")  # fmt: skip
+        return st.session_state.get("whose", "all")
+    return st.segmented_control(
+        _("Whose runs"), ["all", "mine"], key="whose", required=True, default="all", label_visibility="collapsed",
+        format_func={"all": _("All runs"), "mine": _("Runs of {name}").format(name=me())}.get,
+    )  # fmt: skip
 
 
 def _filters_of(query: Query, allowed: dict[str, list[str]]) -> dict[str, Any]:
     chosen = {key: [v for v in query.get(key, []) if v in names] for key, names in allowed.items()}
-    return {"find": query.get("find", [""])[-1], **chosen}
+    whose = query.get("whose", ["all"])[-1]
+    if whose not in ("all", "mine"):
+        st.warning(_("`whose` can be mine or all, not '{value}': all runs are shown.").format(value=whose),
+                   icon=":material/link_off:")  # fmt: skip
+    return {"find": query.get("find", [""])[-1], "whose": "mine" if whose == "mine" else "all", **chosen}
 
 
 def history_table(store: Store, chosen: dict[str, Any]) -> list[RunRow]:
@@ -71,8 +93,11 @@ def history_table(store: Store, chosen: dict[str, Any]) -> list[RunRow]:
         return []
     rows = store.runs(**chosen, limit=PAGE_SIZE)
     fine_tuning = store.runs(methods={"finetune"}, states={"finished"}, limit=PAGE_SIZE)
+    frame = history_frame(rows, fine_tuning)
+    if not any(frame["owner"]):
+        frame = frame.drop(columns="owner")
     event = st.dataframe(
-        history_frame(rows, fine_tuning), hide_index=True, key="history", on_select="rerun", selection_mode="multi-row",
+        frame, hide_index=True, key="history", on_select="rerun", selection_mode="multi-row",
         height=min(38 + 35 * len(rows), 560), column_config=_columns(), alt=_("All runs, newest first"),
     )  # fmt: skip
     shown = n_("{n} run", "{n} runs", total)
@@ -166,6 +191,7 @@ def _history_row(row: RunRow, mark: str, plain: FineTuning) -> dict[str, Any]:
         "time": duration((over - row.started).total_seconds()) if row.started and over else "",
         "when": row.created,
         "id": row.id,
+        "owner": owner_words(row.owner) if row.owner else "",
     }
 
 
@@ -264,6 +290,7 @@ def _columns() -> dict[str, Any]:
         "time": c.TextColumn(_("Time"), width=60),
         "when": c.DatetimeColumn(_("Started"), format="distance", width=110),
         "id": c.TextColumn(_("Id"), width=110),
+        "owner": c.TextColumn(_("Who"), width=110),
     }  # fmt: skip
 
 
@@ -277,6 +304,7 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
             st.caption(_("Select runs to open, export, cancel or delete them."))
         return
     live = [row for row in rows if row.state in LIVE]
+    locked = "" if may_steer(rows) else _("Only the instructor may change the runs of others.")
     results = [(row.id, row.result) for row in rows if row.result]
     with st.container(horizontal=True, key="run-actions"):
         if st.button(_("Open in the Lab"), type="primary", icon=":material/open_in_full:", key="open",
@@ -295,13 +323,12 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
         )  # fmt: skip
         stop = n_("Cancel {n} run", "Cancel {n} runs", len(live)) if live else _("Cancel")
         if st.button(stop, icon=":material/stop:", key="cancel-selected",
-                     disabled=not live):  # fmt: skip
+                     disabled=not live or bool(locked), help=locked or None):  # fmt: skip
             for row in live:
                 store.want(row.id, "cancel")
             st.rerun()
-        if st.button(
-            n_("Delete {n} run …", "Delete {n} runs …", len(rows)), icon=":material/delete:", key="delete-selected"
-        ):
+        if st.button(n_("Delete {n} run …", "Delete {n} runs …", len(rows)), icon=":material/delete:",
+                     key="delete-selected", disabled=bool(locked), help=locked or None):  # fmt: skip
             confirm_delete(store, [row.id for row in rows])
 
 
