@@ -27,7 +27,7 @@ page = st.navigation(
     [
         st.Page("pages/lab/lab.py", title=_("Lab"), icon=":material/science:", default=True),
         st.Page("pages/results/runs.py", title=_("Runs"), icon=":material/list_alt:", url_path="runs"),
-        st.Page("pages/system/system.py", title=_("System"), icon=":material/memory:", url_path="system"),
+        st.Page("pages/system/system.py", title=_("System"), icon=":material/dns:", url_path="system"),
     ],
     position="top",
 )

@@ -121,7 +121,8 @@ def _draw(store: Store) -> None:
 
 
 def _now(store: Store, active: Sequence[RunRow]) -> None:
-    st.markdown(f":material/play_circle: **{n_('{n} run in progress', '{n} runs in progress', len(active))}**")
+    count = n_("{n} run in progress", "{n} runs in progress", len(active)) if active else _("No run in progress")
+    st.markdown(f":material/play_circle: **{count}**")
     if not active:
         st.caption(_("Nothing is being trained. Start something in the Lab."))
         st.page_link(LAB, label=_("To the Lab"), icon=":material/science:")
@@ -175,7 +176,8 @@ def _link(experiment: str) -> dict[str, list[str]]:
 
 
 def _queue(store: Store, waiting: Sequence[RunRow], runners: Sequence[RunnerStatus]) -> None:
-    st.markdown(f":material/hourglass_empty: **{n_('{n} run waiting', '{n} runs waiting', len(waiting))}**")
+    count = n_("{n} run waiting", "{n} runs waiting", len(waiting)) if waiting else _("No run waiting")
+    st.markdown(f":material/hourglass_empty: **{count}**")
     if not waiting:
         st.caption(_("The queue is empty: a new run starts at once if its device is free."))
         return
@@ -200,12 +202,11 @@ def _columns() -> dict:
     c = st.column_config
     return {
         "place": c.NumberColumn(_("Place"), width=50),
-        "who": c.TextColumn(_("Who"), width=110),
-        "run": c.TextColumn(_("Run"), width=230),
-        "device": c.TextColumn(_("Device"), width=60),
-        "waits": c.TextColumn(_("Waits"), width=60),
-        "why": c.TextColumn(_("Why"), width=380),
-        "id": c.TextColumn(_("Id"), width=110),
+        "who": c.TextColumn(_("Who"), width=90),
+        "run": c.TextColumn(_("Run"), width=270),
+        "device": c.TextColumn(_("Device"), width=55),
+        "waits": c.TextColumn(_("Waits"), width=55),
+        "why": c.TextColumn(_("Why"), width=335),
     }
 
 

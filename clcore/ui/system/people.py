@@ -57,7 +57,7 @@ def _shown(store: Store) -> None:
         st.caption(_("Nothing."))
     else:
         rows = store.runs(experiment=now.experiment)
-        st.page_link(classroom.LAB, label=experiment_words(rows), icon=":material/cast_for_education:",
+        st.page_link(classroom.LAB, label=title_of(rows[-1]), help=experiment_words(rows), icon=":material/cast_for_education:",
                      query_params={"x": now.experiment})  # fmt: skip
         who = classroom.owner_words(now.by) if now.by else _("the instructor")
         st.caption(_("shown by {who} since {time} UTC").format(who=who, time=f"{now.since:%H:%M}"))

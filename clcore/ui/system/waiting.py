@@ -37,7 +37,7 @@ def reasons(waiting: Sequence[RunRow], busy: Mapping[str, int], *, runner: bool)
         elif not runner:
             told.append(_("No runner is at work."))
         elif place == 0:
-            told.append(_("It is next: it starts as soon as a place on its device is free."))
+            told.append(_("Next: it starts when its device has a free place."))
         elif not others:
             told.append(n_("{n} run of the same person goes first.", "{n} runs of the same person go first.", own))
         elif not own and busy.get(run.owner):
@@ -49,9 +49,7 @@ def reasons(waiting: Sequence[RunRow], busy: Mapping[str, int], *, runner: bool)
             told.append(n_("{n} run of others goes first.", "{n} runs of others go first.", others))
         else:
             told.append(
-                _("People take turns: {others} of others and {own} of the same person go first.").format(
-                    others=others, own=own
-                )
+                _("{others} of others and {own} of the same person go first.").format(others=others, own=own)
             )
         before[run.owner] = own + 1
     return told
@@ -69,7 +67,6 @@ def queue_frame(waiting: Sequence[RunRow], why: Sequence[str], person: str = "")
             "device": [row.device for row in waiting],
             "waits": [duration((at - row.created).total_seconds()) for row in waiting],
             "why": list(why),
-            "id": [row.id for row in waiting],
         }
     )  # fmt: skip
 
