@@ -51,6 +51,7 @@ def greet() -> None:
             st.session_state[_PERSON] = clean(named)
     elif _PERSON not in st.session_state:
         st.session_state[_PERSON] = clean(unquote(dict(st.context.cookies).get(_COOKIE, "")))
+    _remember_me()
 
 
 def clean(text: str) -> str:
@@ -100,7 +101,7 @@ def queue_runs(store: Store, specs: Sequence[RunSpec]) -> list[str]:
 
 
 def name_field() -> None:
-    """Asks for the nickname, and has the browser remember it."""
+    """Asks for the nickname."""
     st.session_state["nickname"] = me()
     st.text_input(
         _("Your nickname"), key="nickname", max_chars=LONGEST, placeholder=_("for example Ada"), on_change=_rename,
@@ -113,7 +114,7 @@ def _rename() -> None:
     st.session_state[_PERSON] = clean(st.session_state["nickname"])
 
 
-def remember() -> None:
+def _remember_me() -> None:
     """Has the browser keep the nickname, once one was given."""
     if me() or st.session_state.get("remembered"):
         st.session_state["remembered"] = True
@@ -149,7 +150,6 @@ def class_strip(store: Store, rows: Sequence[RunRow]) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="class"):
         with st.popover(me() or _("Who are you?"), icon=":material/person:", key="who"):
             name_field()
-        remember()
         if rows and owner and owner != me():
             st.caption(_("started by {owner}").format(owner=owner_words(owner)), width="content")
         if is_instructor() and rows:

@@ -177,6 +177,7 @@ def _history_row(row: RunRow, mark: str, plain: FineTuning) -> dict[str, Any]:
     return {
         "state": plain_mark(row.state),
         "method": method_title(spec.method.name),
+        "owner": owner_words(row.owner) if row.owner else "",
         "benchmark": row.benchmark,
         "scenario": row.scenario,
         "settings": _settings(row),
@@ -191,7 +192,6 @@ def _history_row(row: RunRow, mark: str, plain: FineTuning) -> dict[str, Any]:
         "time": duration((over - row.started).total_seconds()) if row.started and over else "",
         "when": row.created,
         "id": row.id,
-        "owner": owner_words(row.owner) if row.owner else "",
     }
 
 

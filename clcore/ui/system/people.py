@@ -22,7 +22,6 @@ def class_panel(store: Store) -> None:
         who, instructor, shown = st.columns(3, gap="medium")
         with who:
             classroom.name_field()
-            classroom.remember()
             limit = settings().runs_per_person
             if limit is None:
                 st.caption(_("Nobody's number of runs is limited here."))
