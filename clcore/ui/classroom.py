@@ -21,7 +21,6 @@ from clcore.settings import settings
 from clcore.spec import RunSpec
 from clcore.store import RunRow, Shown, Store
 from clcore.ui.text import _
-from clcore.ui.url import current
 
 LAB = "pages/lab/lab.py"
 LONGEST = 24  # characters of a nickname
@@ -185,9 +184,11 @@ def _follow(store: Store, experiment: str | None) -> None:
                 return
             if shown.experiment == experiment:
                 st.badge(_("shown to the class"), icon=":material/cast_for_education:", color="violet")
-            else:
-                st.page_link(LAB, label=_("Follow the instructor's run"), icon=":material/cast_for_education:",
-                             query_params={**current(), "x": shown.experiment}, help=_since(shown))  # fmt: skip
+            # No page link: to the page that is shown already, Streamlit 1.67 leaves the address as it was.
+            elif st.button(_("Follow the instructor's run"), icon=":material/cast_for_education:", key="follow-shown",
+                           help=_since(shown)):  # fmt: skip
+                st.query_params["x"] = shown.experiment
+                st.rerun()
 
     invitation()
 

@@ -82,7 +82,8 @@ TORCH_FREE = (
     "clcore.spec", "clcore.catalogue", "clcore.knobs", "clcore.events", "clcore.errors", "clcore.settings", "clcore.metrics",
     "clcore.control", "clcore.store", "clcore.frames", "clcore.cli", "clcore.report", "clcore.runner.service",
     "clcore.runner.launch", "clcore.charts.per_task", "clcore.charts.matrix", "clcore.charts.sweep", "clcore.ui.lab",
-    "clcore.ui.history", "clcore.accounting",
+    "clcore.ui.history", "clcore.accounting", "clcore.ui.system.activity", "clcore.ui.system.people",
+    "clcore.ui.system.installation", "clcore.diagnostics", "clcore.datasets", "clcore.runner.load",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from tests.e2e.test_look import LOOKS, OVERFLOW
 from tests.pages.recorded import experiment, play
 
 CODE = "chalk"
-QUEUE = """() => [...document.querySelectorAll('.st-key-places [data-testid="stDataFrame"] table tbody tr')]
+QUEUE = """() => [...document.querySelectorAll('.st-key-queue [data-testid="stDataFrame"] table tbody tr')]
     .map(row => [...row.children].map(cell => cell.innerText))"""
 
 
@@ -38,7 +38,7 @@ def long_runs(server):
 def unlock(lab) -> None:
     lab.key("code").locator("input").fill(CODE)
     lab.page.get_by_role("button", name="I am the instructor").click()
-    lab.until(lambda: not lab.button("stop-everything").is_disabled())
+    lab.page.get_by_text("You are the instructor").wait_for()
 
 
 def test_everything_is_stopped_after_a_question_and_the_page_comes_to_rest(server, new_page, long_runs):
@@ -88,7 +88,7 @@ def test_the_class_is_offered_the_instructors_run(server, new_page):
     teacher = new_page(server, "/system")
     unlock(teacher)
     teacher.button("show").click()
-    invitation = student.page.get_by_role("link", name="Follow the instructor's run")
+    invitation = student.page.get_by_role("button", name="Follow the instructor's run")
     invitation.wait_for()  # nobody has touched the student's page
     assert "x" not in student.query
     invitation.click()
@@ -97,6 +97,9 @@ def test_the_class_is_offered_the_instructors_run(server, new_page):
     assert student.query["seeds"] == ["2"]
     student.page.go_back()
     student.until(lambda: "x" not in student.query)
+    teacher.key("people").get_by_role("link").click()
+    teacher.until(lambda: teacher.query.get("x") == [shown])
+    teacher.shows("finished")
     teacher.button("unshow").click()
     server.until(lambda: server.store.shown_to_all() is None, seconds=20)
 
@@ -105,6 +108,6 @@ def test_the_class_is_offered_the_instructors_run(server, new_page):
 def test_look(server, new_page, long_runs, tmp_path, look):
     width, height, scheme = LOOKS[look]
     lab = new_page(server, "/system", width=width, height=height, scheme=scheme)
-    lab.key("places").locator("canvas").first.wait_for()
+    lab.key("queue").locator("canvas").first.wait_for()
     lab.page.screenshot(path=tmp_path / f"system-{look}.png")
     assert not lab.page.evaluate(OVERFLOW) and not lab.errors
