@@ -27,6 +27,9 @@ page = st.navigation(
     [
         st.Page("pages/lab/lab.py", title=_("Lab"), icon=":material/science:", default=True),
         st.Page("pages/results/runs.py", title=_("Runs"), icon=":material/list_alt:", url_path="runs"),
+        st.Page("pages/results/compare.py", title=_("Compare"), icon=":material/compare_arrows:", url_path="compare"),
+        st.Page("pages/results/tradeoff.py", title=_("Trade-off"), icon=":material/balance:", url_path="tradeoff"),
+        st.Page("pages/learn/learn.py", title=_("Learn"), icon=":material/school:", url_path="learn"),
         st.Page("pages/system/system.py", title=_("System"), icon=":material/dns:", url_path="system"),
     ],
     position="top",

@@ -31,7 +31,7 @@ def choose_device(wanted: str) -> torch.device:
 
 def check_fits(run: RunSpec, benchmark: type[Benchmark], outputs: int, device: torch.device) -> None:
     """Raises TooLarge, with the estimate and what would fit, before the networks are allocated."""
-    parameters = parameter_count(run, benchmark.facts.shape, outputs)
+    parameters = held_parameters(run, benchmark.facts.shape, outputs)
     replicas = len(run.replicas)
     fixed = benchmark.memory_estimate(dict(run.options), run.scenario, replicas)
     each = parameters * 4 * copies(run)
@@ -60,6 +60,17 @@ def parameter_count(run: RunSpec, input_shape: tuple[int, ...], outputs: int) ->
     return build.count_parameters(input_shape, outputs, run.network.hidden)
 
 
+def held_parameters(run: RunSpec, input_shape: tuple[int, ...], outputs: int) -> int:
+    """Numbers of one replica's network once its method has made room for what it will need."""
+    build = registry.find("network", run.network.name, registry.networks())
+    return max(
+        registry.methods()[part].held_parameters(
+            run.method.part_settings(part), build, input_shape, outputs, run.network.hidden, run.benchmark_options["tasks"]
+        )
+        for part in run.method.parts
+    )
+
+
 def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
@@ -78,7 +89,7 @@ def groups(run: RunSpec, stream: Stream, device: torch.device, vectorized: bool 
     clusters: dict[tuple[int, ...], list[int]] = {}
     for i in everyone:
         lengths = tuple(int(task.train.lengths[i]) for task in stream.tasks)
-        uneven = run.optimizer_state == "keep" and run.optimizer.name == "adam"
+        uneven = run.optimizer_state == "keep" and run.optimizer.name != "sgd"
         clusters.setdefault(lengths if uneven else (), []).append(i)
     largest = _largest_group(run, stream, device)
     result = []
@@ -90,7 +101,7 @@ def groups(run: RunSpec, stream: Stream, device: torch.device, vectorized: bool 
 
 
 def _largest_group(run: RunSpec, stream: Stream, device: torch.device) -> int:
-    each = 4 * parameter_count(run, stream.input_shape, stream.outputs)
+    each = 4 * held_parameters(run, stream.input_shape, stream.outputs)
     if device.type == "cpu":
         return max(1, min(64, _CPU_CACHE_BYTES // each))
     activations = 16 * run.batch_size * (math.prod(stream.input_shape) + 4 * sum(run.network.hidden))

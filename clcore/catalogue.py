@@ -43,6 +43,7 @@ class Recommendation(BaseModel):
 class MethodCard(_Card):
     family: Literal["baseline", "reference", "regularization", "rehearsal", "isolation", "distillation"]
     scenarios: tuple[Scenario, ...]
+    scenario_reason: str = ""  # why not in the others, as a clause; empty where it goes without saying
     needs_boundaries: bool
     uses_memory: bool
     paper: str
@@ -69,7 +70,7 @@ class Training(BaseModel):
 
     epochs: int
     batch_size: int
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float
     hidden: tuple[int, ...]
 

@@ -76,7 +76,8 @@ def _run(options: argparse.Namespace) -> int:
         print(report.table(results))
     if options.json and (results or status == Cancelled.exit_status):
         document = report.document(experiment.benchmark, experiment.scenario, results)
-        _write(options.json, json.dumps(document, indent=1) + "\n")
+        text = json.dumps(document, indent=1) + "\n"
+        _write("--json", options.json, text, "; the results are recorded: `export RUN` writes them")
     return status
 
 
@@ -163,6 +164,58 @@ def _export(options: argparse.Namespace) -> None:
         writer.writerows(report.cells(row.result))
 
 
+def _compare(options: argparse.Namespace) -> None:
+    from datetime import UTC, datetime
+
+    from clcore.comparison import groups, names, task_seconds
+    from clcore.export import tables
+    from clcore.export.html import report as html
+
+    wanted = {"--html": options.html, "--latex": options.latex, "--csv": options.csv}
+    files = {flag: path for flag, path in wanted.items() if path}
+    if not files:
+        raise RequestError("Say which file to write: --html FILE, --latex FILE or --csv FILE.")
+    for flag, path in files.items():
+        _check_writable(path, flag)
+    store = open_store()
+    rows = [store.run(name) for name in options.runs]
+    if waiting := [row.id for row in rows if row.state != "finished"]:
+        raise RequestError(f"Run {', '.join(waiting)} has not finished; a report is about finished runs.")
+    events = {row.id: store.events_after(row.id, types={"run_started", "progress"}) for row in rows}
+    plans = {run_id: found[0][1] for run_id, found in events.items() if found}
+    seconds = {
+        row.id: task_seconds((e for _, e in events[row.id] if isinstance(e, Progress)), row.tasks or 0,
+                             row.result["train_seconds"])
+        for row in rows
+    }  # fmt: skip
+    found = groups(rows, plans)
+    labels = names(found)
+    makers = {
+        "--html": lambda: html(found, labels, title=options.title, seconds=seconds, written=datetime.now(UTC)),
+        "--latex": lambda: tables.as_latex(found, labels),
+        "--csv": lambda: tables.as_csv(found, labels),
+    }
+    for flag, path in files.items():
+        _write(flag, path, makers[flag]())
+        print(f"wrote {path}")
+
+
+def _import(options: argparse.Namespace) -> None:
+    from clcore.export.importing import import_results
+
+    path = Path(options.file)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read ({error.strerror}); name a file of results.") from None
+    store = open_store()
+    done = import_results(store, content, name=path.name)
+    for run_id in done.new:
+        print(f"{run_id}  {store.run(run_id).method}")
+    if done.known:
+        print(f"{done.known} of its runs {'is' if done.known == 1 else 'are'} here already")
+
+
 def _fine_tuning(store: Store, row: RunRow) -> list[RunRow]:
     """The newest runs that may be the measure of a run's cost."""
     return store.runs(methods={"finetune"}, states={"finished"}, benchmarks={row.benchmark}, limit=100)
@@ -246,7 +299,7 @@ def _bytes(options: argparse.Namespace) -> int | None:
 
 
 def _usual_lr(training: Training, optimizer: str) -> float:
-    return training.lr if optimizer == training.optimizer else {"sgd": 0.1, "adam": 0.001}[optimizer]
+    return training.lr if optimizer == training.optimizer else {"sgd": 0.1, "adam": 0.001, "adamw": 0.001}[optimizer]
 
 
 def _hidden(text: str | None, training: Training) -> tuple[int, ...]:
@@ -350,7 +403,7 @@ def _shown(value: Any) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _check_writable(path: str | None) -> None:
+def _check_writable(path: str | None, flag: str = "--json") -> None:
     """Better a sentence now than a lost result after an hour."""
     if path is None:
         return
@@ -358,17 +411,15 @@ def _check_writable(path: str | None) -> None:
     folder = target.parent
     if target.is_dir() or not folder.is_dir() or not os.access(target if target.exists() else folder, os.W_OK):
         raise RequestError(
-            f"--json {path} cannot be written; name a file in a folder that exists and that you may write to."
+            f"{flag} {path} cannot be written; name a file in a folder that exists and that you may write to."
         )
 
 
-def _write(path: str, text: str) -> None:
+def _write(flag: str, path: str, text: str, hint: str = "") -> None:
     try:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise LabError(
-            f"--json {path} could not be written ({error.strerror}); the results are recorded: `export RUN` writes them."
-        ) from error
+        raise LabError(f"{flag} {path} could not be written ({error.strerror}){hint}.") from error
 
 
 # --- arguments ---
@@ -405,6 +456,16 @@ def _parser() -> argparse.ArgumentParser:
     export = command("export", _export, "write a run's results to standard output")
     export.add_argument("run", metavar="RUN")
     export.add_argument("--format", choices=("csv", "json"), default="json")
+    compare = command("report", _compare, "compare finished runs in a file: a report, or a table")
+    compare.add_argument("runs", metavar="RUN", nargs="+")
+    compare.add_argument(
+        "--html", metavar="FILE", help="charts, tables, run card and commands in one file; works offline"
+    )
+    compare.add_argument("--latex", metavar="FILE", help="the table of metrics for a paper")
+    compare.add_argument("--csv", metavar="FILE", help="the table of metrics, unrounded")
+    compare.add_argument("--title", default="", help="the report's heading")
+    importing = command("import", _import, "record the results of a file that `run --json` has written")
+    importing.add_argument("file", metavar="FILE")
     command("runner", _runner, "the background service that trains queued runs")
     command("catalogue", _catalogue, "regenerate catalogue.json from the code")
     return parser
@@ -420,11 +481,12 @@ def _add_run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--strengths", action="append", default=[], metavar="METHOD=1,10", help="sweep a method's strength"
     )
+    run.add_argument("--memory", metavar="N,N", help="replay budgets in examples, for the whole stream (default 200)")
     run.add_argument(
-        "--memory", metavar="N,N", help="replay budgets in examples, for the whole stream (default 200)"
-    )
-    run.add_argument(
-        "--memory-bytes", type=int, metavar="N", help="instead: bytes for all that a method keeps; replay gets what is left"
+        "--memory-bytes",
+        type=int,
+        metavar="N",
+        help="instead: bytes for all that a method keeps; replay gets what is left",
     )
     run.add_argument(
         "--equal", metavar="gradient-samples[=N]",
@@ -440,7 +502,7 @@ def _add_run_arguments(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--tasks", type=int)
     run.add_argument("--train-per-task", type=int)
-    run.add_argument("--optimizer", choices=("sgd", "adam"))
+    run.add_argument("--optimizer", choices=("sgd", "adam", "adamw"))
     run.add_argument("--lr", type=float)
     run.add_argument("--momentum", type=float, default=0.0)
     run.add_argument("--weight-decay", type=float, default=0.0)

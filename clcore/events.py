@@ -84,6 +84,14 @@ class Evaluated(_Event):
     accuracy: list[Row] = Field(description="(replicas, T): None for tasks not seen yet")
 
 
+class Verdict(_Event):
+    """Whether a network still gives the very logits that it gave for every old task when that was learned (probe.py)."""
+
+    identical: bool | None = Field(description="None before a second task")
+    changed_by: int | None = Field(description="the 1-based task that changed one first")
+    largest_change: float
+
+
 class TaskFinished(_Event):
     """Row `task` of the accuracy matrices (row 0 is the untrained network), for all K replicas."""
 
@@ -93,6 +101,9 @@ class TaskFinished(_Event):
     validation: list[Row] | None = Field(description="(K, T); None without validation data")
     footprint: list[dict[str, int]] = Field(description="bytes by kind, per replica")
     diverged: list[int] = []
+    old_logits: list[Verdict | None] | None = Field(
+        None, description="per replica, from a method that promises not to change old outputs; None from the others"
+    )
 
 
 class Diverged(_Event):

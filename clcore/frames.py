@@ -200,14 +200,8 @@ class Series:
         if kind == "forgetting":
             columns = range(len(self.tasks))
             complete = [[[metrics.forgotten(R, k, j) for j in columns] for k in range(len(R))] for R in complete]
-        rows = []
-        for k in range(len(complete[0]) if complete else 0):
-            for j in range(len(self.tasks)):
-                values = [R[k][j] for R in complete]
-                blown = any(i in self.diverged for i in members) and kind == "accuracy"
-                if any(v is not None for v in values) or (blown and j < k and all(v is None for v in values)):
-                    rows.append((k, j + 1, *self._over(values, members)))
-        return pd.DataFrame(rows, columns=["row", "task", *COLUMNS])
+        blown = [i in self.diverged for i in members]
+        return matrix_cells(complete, blown, len(self.tasks), empty_is_lost=kind == "accuracy")
 
     def task_ends(self, config: Config) -> pd.DataFrame:
         """The seen part of the matrix as points of the curves."""
@@ -222,6 +216,11 @@ class Series:
             blank = [None] * len(self.tasks)
             rows = (self._rows.get(k) for k in range(max(self._rows) + 1))
             return [blank if entry is None else entry[1].test[replica] for entry in rows]
+
+    def footprint(self, replica: int) -> dict[str, int]:
+        """A replica's bytes by kind after the last finished task; empty before the first."""
+        with self._lock:
+            return dict(self._rows[max(self._rows)][1].footprint[replica]) if self._rows else {}
 
     def metric(self, config: Config, name: str) -> Spread:
         """One of `METRICS` over the tasks trained so far (all of them once the run has finished)."""
@@ -265,6 +264,26 @@ class Series:
                     rows.append((config.strength, curve, *self._over(values, members)))
         return pd.DataFrame(rows, columns=["strength", "curve", *COLUMNS])
 
+    def verdicts(self, config: Config) -> list[ev.Verdict]:
+        """Whether the networks still give their old logits, as far as known; empty where the method promises nothing."""
+        with self._lock:
+            if not self._rows:
+                return []
+            told = self._rows[max(self._rows)][1].old_logits or []
+            return [told[i] for i in self.members(config) if told and told[i] is not None]
+
+    def averages(self, config: Config) -> dict[int, list[tuple[float, float]]]:
+        """Seed → (position, average accuracy over the tasks seen by then) at every live evaluation that has one."""
+        with self._lock:
+            return {
+                seed: [
+                    (at, value)
+                    for at in sorted(self._live)
+                    if (point := self._live[at].get(i)) and (value := _mean(point.accuracy[: point.task])) is not None
+                ]
+                for i, seed in zip(self.members(config), self.seeds(config), strict=True)
+            }
+
     def chance(self) -> list[float | None]:
         """(T) the chance level while training each task: the mean over the tasks seen by then."""
         if self.started is None:
@@ -278,6 +297,24 @@ class Series:
         lost = sum(v is None and i in self.diverged for v, i in zip(values, members, strict=True))
         s = spread(values, lost)
         return s.mean, s.low, s.high, s.n, s.diverged, s.total
+
+
+def matrix_cells(
+    matrices: Sequence[metrics.Matrix], diverged: Sequence[bool], tasks: int, *, empty_is_lost: bool = True
+) -> pd.DataFrame:
+    """Replicas' matrices, cell by cell: row (0..T), task (1..T) and COLUMNS; cells without meaning have no row.
+
+    `empty_is_lost`: a seen cell that no replica has is one in which they diverged, and has a row that says so.
+    """
+    lost, rows = any(diverged) and empty_is_lost, []
+    for k in range(len(matrices[0]) if matrices else 0):
+        for j in range(tasks):
+            values = [R[k][j] for R in matrices]
+            if any(v is not None for v in values) or (lost and j < k):
+                blown = sum(v is None and gone for v, gone in zip(values, diverged, strict=True))
+                s = spread(values, blown)
+                rows.append((k, j + 1, s.mean, s.low, s.high, s.n, s.diverged, s.total))
+    return pd.DataFrame(rows, columns=["row", "task", *COLUMNS])
 
 
 def result_spreads(result: dict[str, Any] | None) -> dict[Config, dict[str, Spread]]:

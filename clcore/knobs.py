@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from clcore.errors import RequestError
 
-Kind = Literal["flag", "integer", "number", "choice"]
+Kind = Literal["flag", "integer", "number", "choice", "text"]
 
 
 def knob(
@@ -77,6 +77,8 @@ class Knob(BaseModel):
             ok = isinstance(value, bool)
         elif self.kind == "choice":
             ok = value in self.choices
+        elif self.kind == "text":
+            ok = isinstance(value, str)
         elif self.kind == "integer":
             ok = isinstance(value, int) and not isinstance(value, bool)
         else:
@@ -96,6 +98,8 @@ class Knob(BaseModel):
             text = "choose true or false"
         elif self.kind == "choice":
             text = "choose one of " + ", ".join(self.choices)
+        elif self.kind == "text":
+            text = "give a text"
         elif self.divides is not None:
             divisors = [d for d in range(1, self.divides + 1) if self.divides % d == 0]
             text = f"it must divide {self.divides}: " + ", ".join(map(str, divisors))
@@ -147,7 +151,7 @@ def _describe(name: str, field: Any) -> Knob:
         kind: Kind = "choice"
         choices = typing.get_args(annotation)
     else:
-        kind = {bool: "flag", int: "integer", float: "number"}[annotation]
+        kind = {bool: "flag", int: "integer", float: "number", str: "text"}[annotation]
     extra = dict(field.json_schema_extra or {})
     default = None if field.default is PydanticUndefined else field.default
     return Knob(

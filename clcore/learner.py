@@ -25,6 +25,7 @@ from clcore.methods.parts.guard import Guard
 from clcore.minibatches import MiniBatches
 from clcore.networks.classifier import Classifier
 from clcore.optimizers import make_optimizer, steps_of
+from clcore.probe import Probe
 from clcore.randomness import Generators
 from clcore.spec import Replica, RunSpec
 from clcore.state import StandStill, Stateful, drop_caches, leaves
@@ -130,6 +131,8 @@ class Learner:
         )
         self.classifier.network = self.method.adapt(network).to(self.device)
         self.method.setup()
+        promised = self.method.promises_old_logits()
+        self.probe = Probe(self.method, self.classifier, self.stream, len(replicas)) if promised else None
         self.generators = Generators(self.seeds, "batches")
         self.evaluator = Evaluator(self.method, self.classifier, self.stream, run.live_examples, control.at_step)
         self.clock = self.counters.clock(control)
@@ -149,6 +152,9 @@ class Learner:
         finally:
             self.settle_charges()
             self.clock.stop()
+        if self.probe is not None:
+            with self.clock.evaluating():
+                self.probe.learned(task.index)
         if insight := self.method.insight():
             arrays = {name: _small(values) for name, values in insight.items()}
             self.report(Insight(task=task.index + 1, replicas=self.members, arrays=arrays))
@@ -228,6 +234,12 @@ class Learner:
             self.report(lost)
         return None if row is None else self.readable(row)
 
+    def verdicts(self) -> list[dict[str, Any] | None]:
+        """Per replica, what the proof of zero forgetting says so far; None without a promise, and where training blew up."""
+        if self.probe is None:
+            return [None] * len(self.seeds)
+        return [v if alive else None for v, alive in zip(self.probe.verdicts(), self.alive.tolist(), strict=True)]
+
     def readable(self, accuracy: Tensor) -> Rows:
         """`(K, T)` as numbers; None for NaN and for replicas that diverged."""
         return [
@@ -264,6 +276,7 @@ class Learner:
             "alive": self.alive,
             "counters": asdict(self.counters),
             "optimizers": [optimizer.state_dict() for optimizer in kept],
+            "probe": None if self.probe is None else self.probe.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -272,6 +285,8 @@ class Learner:
         self.generators.load_state_dict(state["generators"])
         self.alive = state["alive"].cpu()
         self.counters = Counters(**state["counters"])
+        if self.probe is not None:
+            self.probe.load_state_dict(state["probe"])
         if state["optimizers"]:
             self._kept_optimizers = self._fresh_optimizers(Phase())
             for optimizer, saved in zip(self._kept_optimizers, state["optimizers"], strict=True):
@@ -297,12 +312,12 @@ class Learner:
         """
         frozen = dict(phase.frozen)
         drifts = self.run.optimizer.weight_decay > 0 or self.run.optimizer_state == "keep"
-        if self.run.scenario == "task" and drifts:
+        head = self.classifier.network.head
+        if self.run.scenario == "task" and drifts and head is not None:
             groups = self.stream.groups
             units = groups[list(trained)].any(0).expand(len(self.seeds), -1)
             trains_old = self.method.trains_old_heads().to(self.device).unsqueeze(1)
             units = units | (trains_old & groups[: task.index].any(0))
-            head = self.classifier.network.head
             mask = torch.ones(len(self.seeds), head.width, dtype=torch.bool, device=self.device)
             mask[:, : units.shape[1]] = ~units
             for parameter, own in ((head.weight, mask.unsqueeze(1)), (head.bias, mask)):

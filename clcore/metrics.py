@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from scipy.special import stdtrit
 
 Matrix = Sequence[Sequence[float | None]]
+VERSION = 1
+"""Of the definitions above. It changes when one of them does, and stands beside exported numbers."""
 
 
 def acc(R: Matrix) -> float | None:

@@ -1,4 +1,4 @@
-"""The run's optimizer: torch's SGD or Adam over all replicas' parameters at once."""
+"""The run's optimizer: torch's SGD, Adam or AdamW over all replicas' parameters at once."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ class PlainSGD(torch.optim.SGD):
                     parameter.add_(parameter.grad, alpha=-lr)
 
 
+_ADAMS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
 def make_optimizer(choice: OptimizerChoice, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """SGD (momentum, weight decay) or Adam (weight decay as L2)."""
-    if choice.name == "adam":
-        return torch.optim.Adam(parameters, lr=choice.lr, weight_decay=choice.weight_decay)
+    """SGD (momentum, weight decay as L2), Adam (weight decay as L2) or AdamW (decoupled weight decay)."""
+    if choice.name in _ADAMS:
+        return _ADAMS[choice.name](parameters, lr=choice.lr, weight_decay=choice.weight_decay)
     if choice.momentum == 0 and choice.weight_decay == 0:
         return PlainSGD(parameters, lr=choice.lr)
     return torch.optim.SGD(parameters, lr=choice.lr, momentum=choice.momentum, weight_decay=choice.weight_decay)

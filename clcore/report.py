@@ -60,8 +60,29 @@ def table(runs: Sequence[Measured], fine_tuning: Iterable[Measured] = ()) -> str
         ])  # fmt: skip
     scenario = ", ".join(dict.fromkeys(run.spec.scenario for run in runs))
     footer = f"{scenario} scenario, percent, mean ± {INTERVAL} (– where a metric has no meaning)."
-    told = "Bytes and gradient samples: of one network, everything counted. Time: against as many networks of fine-tuning."
-    return "\n".join([*aligned(scores), footer, "", *aligned(costs), told, *_ranking(entries)])
+    told = (
+        "Bytes and gradient samples: of one network, everything counted. Time: against as many networks of fine-tuning."
+    )
+    return "\n".join([*aligned(scores), footer, "", *aligned(costs), told, *_proofs(runs), *_ranking(entries)])
+
+
+def _proofs(runs: Sequence[Measured]) -> list[str]:
+    """A sentence for every run whose method promises that old outputs stay as they are."""
+    said = []
+    for run in runs:
+        verdicts = [v for r in run.result["replicas"] if (v := r.get("old_logits")) and v["identical"] is not None]
+        if not verdicts:
+            continue
+        kept = sum(v["identical"] for v in verdicts)
+        if kept == len(verdicts):
+            said.append(f"{run.result['method']}: old outputs identical, bit for bit, in all {kept} networks.")
+        else:
+            largest = max(v["largest_change"] for v in verdicts)
+            said.append(
+                f"{run.result['method']} promises that old outputs stay as they are, but in {len(verdicts) - kept} of "
+                f"{len(verdicts)} networks they changed, by up to {largest:.2g}: please report this."
+            )
+    return said
 
 
 def _ranking(entries: Sequence[Entry]) -> list[str]:
@@ -83,7 +104,8 @@ def document(benchmark: str, scenario: str, runs: Sequence[Measured], fine_tunin
         relative = plain.relative_cost(run)
         key = hashlib.sha256(comparability_key(run.spec).encode()).hexdigest()[:16]
         cost = None if relative is None else relative._asdict()
-        found.append(run.result | {"relative_to_fine_tuning": cost, "comparability": key})
+        spec = run.spec.model_dump(mode="json")
+        found.append(run.result | {"spec": spec, "relative_to_fine_tuning": cost, "comparability": key})
     return {"benchmark": benchmark, "scenario": scenario, "runs": found}
 
 

@@ -71,7 +71,7 @@ class NetworkChoice(_Frozen):
 
 
 class OptimizerChoice(_Frozen):
-    name: Literal["sgd", "adam"] = "sgd"
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float = Field(0.1, gt=0, le=100)
     momentum: float = Field(0.0, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0, le=10)
@@ -122,9 +122,10 @@ class _Conditions(_Frozen):
         for width in self.network.hidden:
             if not 1 <= width <= 65_536:
                 raise RequestError(f"A hidden layer of {width} units is not allowed: give widths from 1 to 65536.")
-        if self.optimizer.name == "adam" and self.optimizer.momentum:
+        if self.optimizer.name != "sgd" and self.optimizer.momentum:
             raise RequestError(
-                f"momentum = {self.optimizer.momentum:g} belongs to SGD; with adam leave it at 0 or choose --optimizer sgd."
+                f"momentum = {self.optimizer.momentum:g} belongs to SGD; with {self.optimizer.name} leave it at 0, "
+                "or choose --optimizer sgd."
             )
         if isinstance(self.gradient_samples, int) and self.gradient_samples < 1:
             raise RequestError(f"{self.gradient_samples} gradient samples are not allowed: give at least 1.")
@@ -233,8 +234,9 @@ def check_method(choice: MethodChoice, scenario: str) -> None:
             raise RequestError(f"{choice.name} names {part} twice; name each part once.")
     for card in choice.cards:
         if scenario not in card.scenarios:
+            reason = f": {card.scenario_reason}" if card.scenario_reason else ""
             raise RequestError(
-                f"{card.name} does not work in the {scenario} scenario; it works in: {', '.join(card.scenarios)}."
+                f"{card.name} does not work in the {scenario} scenario{reason}; it works in: {', '.join(card.scenarios)}."
             )
     keepers = [card.name for card in choice.cards if card.uses_memory]
     if len(keepers) > 1:

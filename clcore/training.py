@@ -26,7 +26,7 @@ from clcore.spec import Replica, RunSpec, from_json
 
 Report = Callable[[Event], Any]
 Announce = Callable[[str, float | None], None]
-_CHECKPOINT_VERSION = 2
+_CHECKPOINT_VERSION = 3
 
 
 def train(
@@ -124,7 +124,7 @@ class _Session:
         seq = self.report(
             TaskFinished(
                 task=seen, test=self.test[-1], validation=self.validation[-1], footprint=self.footprints[-1],
-                diverged=self._diverged(),
+                diverged=self._diverged(), old_logits=self._old_logits(),
             )
         )  # fmt: skip
         if self.checkpoint is not None and 0 < seen < len(self.stream.tasks):
@@ -145,8 +145,20 @@ class _Session:
             m for lr in self.learners for m, alive in zip(lr.members, lr.alive.tolist(), strict=True) if not alive
         )
 
-    def _plan(self) -> RunStarted:
+    def _old_logits(self) -> list[dict[str, Any] | None] | None:
+        """The proof of zero forgetting, per replica; None where the method promises nothing."""
+        verdicts = self._gathered([learner.verdicts() for learner in self.learners])
+        return None if all(v is None for v in verdicts) else verdicts
+
+    def _note(self) -> str:
+        """What a reader of the results should know: dropped axes, budgets, and what the method says of itself."""
         dropped = self.run.dropped_axes()
+        return " ".join(filter(None, [
+            f"{self.run.method.name} has no {' and '.join(dropped)} axis; its values are dropped." if dropped else "",
+            self.fitted.note, self.learners[0].method.note(),
+        ]))  # fmt: skip
+
+    def _plan(self) -> RunStarted:
         return RunStarted(
             method=self.run.method.name,
             benchmark=self.run.benchmark,
@@ -162,10 +174,7 @@ class _Session:
             train_examples=[int(task.train.lengths.min()) for task in self.stream.tasks],
             device=self._device_name(),
             versions=_versions(),
-            note=" ".join(filter(None, [
-                f"{self.run.method.name} has no {' and '.join(dropped)} axis; its values are dropped." if dropped else "",
-                self.fitted.note,
-            ])),
+            note=self._note(),
         )  # fmt: skip
 
     def _device_name(self) -> str:
@@ -187,6 +196,7 @@ class _Session:
         missing = tasks + 1 - len(self.test)
         lost = set(self._diverged())
         gradient_samples = self._gathered([c.gradient_samples for c in counters])
+        verdicts = self._gathered([learner.verdicts() for learner in self.learners])
         replicas = []
         for k, (replica, digest) in enumerate(self.replicas):
             matrix = [rows[k] for rows in self.test] + [[None] * tasks] * missing
@@ -204,12 +214,14 @@ class _Session:
                     "bytes": sum(self.footprints[-1][k].values()),
                     "footprint": self.footprints[-1][k],
                     "footprint_per_task": [f[k] for f in self.footprints[1:]],
+                    "old_logits": verdicts[k],
                 }
             )  # fmt: skip
         return {
             "method": self.run.method.name,
             "status": status,
             "epochs": self.fitted.run.epochs,
+            "note": self._note(),
             "train_samples": sum(c.train_samples for c in counters),
             "train_seconds": sum(c.train_seconds for c in counters),
             "train_cpu_seconds": sum(c.train_cpu_seconds for c in counters),

@@ -131,7 +131,41 @@ def assert_resumes(run: RunSpec, checkpoint: Path, task: int = 3) -> None:
     with pytest.raises(Cancelled):
         result_of(run, checkpoint=checkpoint, control=control, report=report)
     resumed = result_of(run, checkpoint=checkpoint)
-    for key in ("accuracy_matrix", "validation_matrix", "footprint"):
+    for key in ("accuracy_matrix", "validation_matrix", "footprint", "old_logits"):
         assert [r[key] for r in resumed["replicas"]] == [r[key] for r in whole["replicas"]]
     for key in ("train_samples", "replayed_samples", "gradient_samples"):
         assert resumed[key] == whole[key]
+
+
+OPTIMIZERS = {
+    "sgd": {"optimizer": "sgd"},
+    "sgd, momentum and decay": {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 1e-3},
+    "adam": {"optimizer": "adam"},
+    "adam, decay": {"optimizer": "adam", "weight_decay": 1e-3},
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.05},
+}
+
+
+def assert_keeps_old_logits(method: str, **case: Any) -> None:
+    """Every old task's logits are the same bits after each later task, with every optimizer; and the proof can fail."""
+    case = {"benchmark": "split-digits", "scenario": "task", "seeds": (0, 1), **case}
+    for name, optimizer in OPTIMIZERS.items():
+        lr = {"lr": 0.05} if name == "sgd, momentum and decay" else {}
+        learner = trained(digits_run(method, **{**case, **optimizer, **lr}))
+        told = learner.verdicts()
+        assert [v["identical"] for v in told] == [True] * len(told), f"{name}: {told}"
+    assert_proof_can_fail(learner)
+
+
+def assert_proof_can_fail(learner: Learner) -> None:
+    """Moves the first replica's weights, one tensor after another, until an old output changes: the others' stay proven."""
+    last = len(learner.stream.tasks) - 1
+    for parameter in learner.classifier.network.parameters():
+        with torch.no_grad():
+            parameter[0] += 0.05
+        learner.probe.learned(last)
+        learner.probe.logits.pop()
+        if learner.verdicts()[0]["identical"] is False:
+            assert [v["identical"] for v in learner.verdicts()[1:]] == [True] * (len(learner.seeds) - 1)
+            return
+    raise AssertionError("No weight of the network moves an old output: the proof looks at nothing.")

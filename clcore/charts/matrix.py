@@ -34,7 +34,8 @@ def matrix_figure(
     """The matrix after each task (rows) on each task (columns): two traces, the seen and the future cells.
 
     cells    row (0..T), task (1..T), mean, low, high, n, diverged, total, as fractions; no row yet = not evaluated yet
-    kind     "accuracy" (0 to 100 %) or "forgetting" (points lost since the best, 0 in the middle)
+    kind     "accuracy" (0 to 100 %), "forgetting" (points lost since the best, 0 in the middle) or "difference" (of two
+             accuracies in points; the scale reaches as far as the largest, and 0 is the ground of the page)
     row0     show the untrained network
     future   show cells above the diagonal: tasks that have not been trained yet
     running  the row in training, drawn with a dashed outline
@@ -56,7 +57,7 @@ def matrix_figure(
         "layout": layout(
             matrix_height(T, row0),
             f"{revision}/{kind}/{row0}",
-            xaxis=axis(_("accuracy on") if kind == "accuracy" else _("points lost on"), side="top",
+            xaxis=axis(_("points lost on") if kind == "forgetting" else _("accuracy on"), side="top",
                        categoryarray=columns, range=[-0.5, T - 0.5], **category),
             yaxis=axis(categoryarray=names, range=[len(rows) - 0.5, -0.5], automargin=True, **category),
             shapes=[_outline(running, rows, T)],
@@ -68,7 +69,11 @@ def matrix_figure(
 
 def _heat(cells: list[list[Any]], columns: list[str], names: list[str], kind: str, T: int) -> dict[str, Any]:
     values = [[percent(c.mean) if c is not None else None for c in line] for line in cells]
-    if kind == "accuracy":
+    if kind == "difference":
+        reach = max([1.0, *(abs(v) for line in values for v in line if v is not None)])
+        look = {"zmin": -reach, "zmax": reach, "colorscale": [[0, "@c5"], [0.5, "@background"], [1, "@c0"]]}
+        hover = "%{y}, %{x}<br><b>%{z:+.1f}</b> " + _("points") + " %{customdata}<extra></extra>"
+    elif kind == "accuracy":
         look = {"zmin": 0, "zmax": 100, "colorscale": scale(CIVIDIS)}
         hover = "%{y}, %{x}<br><b>%{z:.1f} %</b> %{customdata}<extra></extra>"
     else:
@@ -76,7 +81,7 @@ def _heat(cells: list[list[Any]], columns: list[str], names: list[str], kind: st
         hover = "%{y}, %{x}<br><b>%{z:.1f}</b> " + _("points lost") + " %{customdata}<extra></extra>"
     return {
         "type": "heatmap", "x": columns, "y": names, "z": values,
-        "text": [[_cell_text(c) for c in line] for line in cells],
+        "text": [[_cell_text(c, kind) for c in line] for line in cells],
         "texttemplate": "%{text}" if T <= TEXT_UP_TO else "",
         "textfont": {"size": 13},
         "customdata": [[_words(c) for c in line] for line in cells],
@@ -84,9 +89,15 @@ def _heat(cells: list[list[Any]], columns: list[str], names: list[str], kind: st
         "colorbar": {
             "thickness": 10, "len": 1, "outlinewidth": 0, "ticksuffix": " %" if kind == "accuracy" else "",
             "tickfont": {"size": 11, "color": "@text/0.75"},
-            "tickvals": [0, 25, 50, 75, 100] if kind == "accuracy" else [-100, -50, 0, 50, 100],
+            **_ticks(kind),
         },
     }  # fmt: skip
+
+
+def _ticks(kind: str) -> dict[str, Any]:
+    if kind == "difference":
+        return {"nticks": 5}
+    return {"tickvals": [0, 25, 50, 75, 100] if kind == "accuracy" else [-100, -50, 0, 50, 100]}
 
 
 def _future(cells: list[list[Any]], columns: list[str], names: list[str], T: int) -> dict[str, Any]:
@@ -111,13 +122,17 @@ def _outline(running: int | None, rows: list[int], T: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _cell_text(cell: Any) -> str:
+def _cell_text(cell: Any, kind: str = "accuracy") -> str:
     if cell is None:
         return ""
     if cell.diverged:
         return "✕"
     value = percent(cell.mean)
-    return "" if value is None else f"{value:.0f}"
+    if value is None:
+        return ""
+    if kind == "difference" and round(value):
+        return f"{value:+.0f}".replace("-", "−")
+    return f"{abs(value) if kind == 'difference' else value:.0f}"
 
 
 def _words(cell: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -15,13 +15,30 @@ from clcore.text import _
 CURVES = ("average", "old", "last")
 
 
+class Best(NamedTuple):
+    """A strength that was chosen elsewhere; `low` to `high` cannot be told from it (None: not known). `words` say how."""
+
+    strength: float
+    low: float | None
+    high: float | None
+    words: str
+
+
 def sweep_figure(
-    frame: pd.DataFrame, strengths: Sequence[float], *, symbol: str = "", revision: str = "", height: int = 340
+    frame: pd.DataFrame,
+    strengths: Sequence[float],
+    *,
+    symbol: str = "",
+    revision: str = "",
+    height: int = 340,
+    best: Best | None = None,
+    mark_highest: bool = True,
 ) -> dict[str, Any]:
     """Accuracy at the end against strength: a band and a line for each of `CURVES`, then the diverged settings.
 
     frame      strength, curve (one of CURVES), mean, low, high, n, diverged, total
     strengths  all strengths of the run: they fix the axis; 0 sits one step left of the smallest positive one
+    best       the strength to mark; without it the one with the highest average drawn here, if `mark_highest`
     """
     places = strength_places(strengths)
     names = {"average": _("average of all tasks"), "old": _("old tasks"), "last": _("last task")}
@@ -59,8 +76,12 @@ def sweep_figure(
         "customdata": [spread_words(None, None, 0, r.diverged, r.total) for r in lost.itertuples()],
         "hovertemplate": "%{customdata}", "marker": {"symbol": "x", "size": 9, "color": "@text/0.8"},
     })  # fmt: skip
-    best = best_strength(frame, strengths)
-    at = places[best] if best is not None else 0.0
+    highest = best_strength(frame, strengths) if best is None and mark_highest else None
+    if highest is not None:
+        best = Best(highest, None, None, _("highest average at {s}").format(s=strength_word(highest)))
+    at = places[best.strength] if best is not None else 0.0
+    spread = best is not None and best.low is not None
+    step = 0.04 * max(max(places.values()) - min(places.values()), 1)
     low, high = min(places.values()), max(places.values())
     pad = max(0.06 * (high - low), 0.15)
     title = _("strength {symbol} (log scale)").format(symbol=symbol) if symbol else _("strength (log scale)")
@@ -72,11 +93,14 @@ def sweep_figure(
             shapes=[
                 {"type": "line", "xref": "x", "yref": "y domain", "x0": at, "x1": at, "y0": 0, "y1": 1,
                  "line": {"color": "@text/0.5", "width": 1, "dash": "dot"}, "visible": best is not None},
+                {"type": "rect", "xref": "x", "yref": "y domain", "y0": 0, "y1": 1, "layer": "below",
+                 "x0": places[best.low] - step if spread else at, "x1": places[best.high] + step if spread else at,
+                 "fillcolor": "@text/0.07", "line": {"width": 0}, "visible": spread},
             ],
             annotations=[
                 {"xref": "x", "yref": "paper", "x": at, "y": 1, "yanchor": "bottom", "showarrow": False,
                  "font": {"size": 11, "color": "@text/0.8"}, "visible": best is not None,
-                 "text": "" if best is None else _("highest average at {s}").format(s=strength_word(best))},
+                 "text": "" if best is None else best.words},
             ],
             xaxis=axis(title, range=[low - pad, high + pad], tickvals=list(places.values()),
                        ticktext=[strength_word(s) for s in places], showgrid=False, ticks="outside",

@@ -67,7 +67,11 @@ _METHODS = {
     "lwf": Style("@c2", "solid", "triangle-up"),
     "lwf-mc": Style("@c2", "dash", "triangle-down"),
     "packnet": Style("@c2", "dash", "diamond"),
+    "cpg": Style("@c0", "dashdot", "diamond-cross"),
     "pnn": Style("@c3", "dash", "diamond-open"),
+    "den": Style("@c7", "dashdot", "diamond-wide"),
+    "piggyback": Style("@c1", "dot", "diamond-tall"),
+    "supsup": Style("@c5", "dot", "diamond-x"),
     "hat": Style("@c4", "dashdot", "diamond"),
 }
 

@@ -18,6 +18,7 @@ from clcore.batch import Batch
 from clcore.benchmarks.base import Split, Task
 from clcore.knobs import Knobs
 from clcore.methods.context import Context
+from clcore.networks.base import Network
 from clcore.networks.classifier import Classifier
 from clcore.state import Stateful
 
@@ -87,12 +88,17 @@ class Method(Stateful):
     summary: ClassVar[str]
     family: ClassVar[str]
     scenarios: ClassVar[tuple[str, ...]] = ("task", "domain", "class")
+    scenario_reason: ClassVar[str] = ""  # why not in the others: a clause that refusals and forms put after a colon
     paper: ClassVar[str] = ""
     formula: ClassVar[str] = ""
     stores: ClassVar[str] = "nothing"
     needs_boundaries: ClassVar[bool] = False
     uses_memory: ClassVar[bool] = False
     freezes: ClassVar[bool] = False
+    keeps_old_logits: ClassVar[bool] = (
+        False  # whether old tasks' outputs stay the same bits: every run checks it (probe.py)
+    )
+    composable: ClassVar[bool] = True  # False where others' view of "the weights" ends: the network itself grows
     vectorized: ClassVar[bool] = True
     copies: ClassVar[int] = 8  # of the weights at the most, optimizer and step included: for estimates of memory
     predicts_unseen: ClassVar[bool] = True
@@ -158,6 +164,22 @@ class Method(Stateful):
         """★ Logits `(K, B, O)` for inputs of a task; the evaluation masks them by scenario."""
         return self.classifier(x)
 
+    def known_task_logits(self, x: Tensor, task: int) -> Tensor:
+        """As `predict` where the task is told; for the proof of probe.py. Other than `predict` where that infers the task."""
+        return self.predict(x, task)
+
+    def promises_old_logits(self) -> bool:
+        """Whether this run's old outputs must stay as they are, bit for bit."""
+        return self.keeps_old_logits
+
+    @classmethod
+    def held_parameters(
+        cls, settings: dict[str, Any], network: type[Network], input_shape: Sequence[int], outputs: int,
+        hidden: Sequence[int], tasks: int,
+    ) -> int:  # fmt: skip
+        """Numbers of one replica's network as `adapt` leaves it, reserved ones included: for estimates of memory."""
+        return network.count_parameters(input_shape, outputs, hidden)
+
     def trains_old_heads(self) -> Tensor:
         """(K,) bool: replicas that, in the task scenario, train earlier tasks' output units too: those that replay.
 
@@ -168,6 +190,10 @@ class Method(Stateful):
     def footprint(self) -> dict[str, Tensor | int]:
         """Bytes by kind, beside the network's parameters; a tensor (K,) where replicas differ."""
         return {}
+
+    def note(self) -> str:
+        """A sentence for the page and the result about what this run is, beyond its settings; empty: nothing to say."""
+        return ""
 
     def insight(self) -> dict[str, Tensor]:
         """Small named arrays (K, …) for pictures, asked for after every task (see parts/pictures.py)."""

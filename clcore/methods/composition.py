@@ -16,6 +16,7 @@ from torch import Tensor
 
 from clcore.batch import Batch
 from clcore.benchmarks.base import Task
+from clcore.errors import RequestError
 from clcore.methods.base import Method, Plan, Terms
 from clcore.methods.context import Context
 from clcore.spec import check_seams
@@ -44,6 +45,11 @@ class Composition(Method):
     def __init__(self, context: Context, parts: Sequence[tuple[str, type[Method], dict[str, Any], Tensor | None]]):
         self.context = context
         names = [name for name, *_ in parts]
+        for name, cls, *_ in parts:
+            if not cls.composable:
+                raise RequestError(
+                    f"{'+'.join(names)} cannot be combined: {name} lets the network grow, so it works alone. Leave it out."
+                )
         self._owners = seam_owners([cls for _, cls, *_ in parts], names)
         self.parts: dict[str, Method] = {
             name: cls(replace(context, strengths=strengths), settings) for name, cls, settings, strengths in parts
@@ -95,6 +101,12 @@ class Composition(Method):
     def predict(self, x: Tensor, task: int) -> Tensor:
         return self._owner("predict").predict(x, task)
 
+    def known_task_logits(self, x: Tensor, task: int) -> Tensor:
+        return self._owner("predict").known_task_logits(x, task)
+
+    def promises_old_logits(self) -> bool:
+        return any(part.promises_old_logits() for part in self.parts.values())
+
     def trains_old_heads(self) -> Tensor:
         return torch.stack([part.trains_old_heads().cpu() for part in self.parts.values()]).any(0)
 
@@ -104,6 +116,9 @@ class Composition(Method):
             for kind, size in part.footprint().items():
                 total[kind] = total.get(kind, 0) + size
         return total
+
+    def note(self) -> str:
+        return " ".join(filter(None, (part.note() for part in self.parts.values())))
 
     def insight(self) -> dict[str, Tensor]:
         return {f"{name}.{key}": v for name, part in self.parts.items() for key, v in part.insight().items()}

@@ -25,7 +25,7 @@ class OnlineEWC(EWC):
     )
     paper = "Schwarz et al., ICML 2018 (Progress & Compress)"
     formula = (
-        r"\mathcal L_t(\theta)+\frac{\lambda}{2}\sum_i\gamma F^*_{t-1,i}\,(\theta_i-\theta^*_{t-1,i})^2,\quad"
+        r"\mathcal L_t(\theta)+\frac{\lambda}{2}\sum_i\gamma F^*_{t-1,i}\,(\theta_i-\theta^*_{t-1,i})^2,\quad "
         r"F^*_t=\gamma F^*_{t-1}+F_t"
     )
 

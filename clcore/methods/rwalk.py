@@ -39,7 +39,7 @@ class RWalk(Method):
     family = "regularization"
     paper = "Chaudhry, Dokania, Ajanthan & Torr, ECCV 2018"
     formula = (
-        r"\mathcal L_t(\theta)+\lambda\sum_i(\hat F_i+\hat s_i)\,(\theta_i-\theta^*_i)^2,\quad"
+        r"\mathcal L_t(\theta)+\lambda\sum_i(\hat F_i+\hat s_i)\,(\theta_i-\theta^*_i)^2,\quad "
         r"s_i=\sum_{\Delta t}\frac{\max(0,\,-\sum g_i\,\Delta\theta_i)}{\frac12F_i\,\Delta\theta_i^2+\epsilon}"
     )
     stores = "eight numbers per weight: running importance and path scores, and where it is held"

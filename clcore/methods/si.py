@@ -30,7 +30,7 @@ class SI(Method):
     family = "regularization"
     paper = "Zenke, Poole & Ganguli, ICML 2017"
     formula = (
-        r"\mathcal L_t(\theta)+c\sum_i\Omega_i\,(\theta_i-\tilde\theta_i)^2,\quad"
+        r"\mathcal L_t(\theta)+c\sum_i\Omega_i\,(\theta_i-\tilde\theta_i)^2,\quad "
         r"\Omega_i=\sum_{s<t}\frac{-\sum g_i\,\Delta\theta_i}{(\Delta_i^s)^2+\xi}"
     )
     stores = "three numbers per weight: its importance, where it is held, and its diary of the present task"

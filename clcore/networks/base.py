@@ -13,12 +13,13 @@ from torch import Tensor, nn
 class Network(nn.Module, ABC):
     """K networks side by side: inputs `(K, B, *input_shape)` → logits `(K, B, outputs)`.
 
-    A network declares its facts as class attributes and ends in `self.head`, a `Linear` whose outputs the scenario masks.
+    A network declares its facts as class attributes and ends in `self.head`, a `Linear` whose outputs the scenario masks; None
+    where every task has a head of its own.
     """
 
     title: ClassVar[str]
     summary: ClassVar[str]
-    head: nn.Module
+    head: nn.Module | None
 
     def __init__(
         self, input_shape: Sequence[int], outputs: int, hidden: Sequence[int], generators: Sequence[torch.Generator]
@@ -36,8 +37,8 @@ class Network(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def parameter_count(self) -> int:
-        """Trained numbers of one replica, dead units left out."""
+    def parameter_count(self) -> int | Tensor:
+        """Trained numbers of one replica that are in use, dead units left out; a tensor (K,) where replicas differ."""
 
     @classmethod
     @abstractmethod

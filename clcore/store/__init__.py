@@ -5,6 +5,7 @@
 """
 
 from clcore.store.about import DatabaseFacts
+from clcore.store.classroom import Classroom, Prediction
 from clcore.store.faults import RunGone, StoreBusy
 from clcore.store.notices import Shown
 from clcore.store.opening import open_store
@@ -15,8 +16,10 @@ __all__ = [
     "ACTIVE",
     "LIVE",
     "STATES",
+    "Classroom",
     "DatabaseFacts",
     "LiveRun",
+    "Prediction",
     "RunGone",
     "RunRow",
     "RunnerStatus",

@@ -80,6 +80,7 @@ def _engine(url: sa.URL, sqlite: bool, patience: float) -> sa.Engine:
 def _create_if_empty(engine: sa.Engine, where: str) -> None:
     for attempt in range(CREATE_ATTEMPTS):
         if _recognise(engine, where):
+            _add_missing(engine)
             return
         try:
             with engine.execution_options(writing=True).begin() as connection:
@@ -93,6 +94,15 @@ def _create_if_empty(engine: sa.Engine, where: str) -> None:
             if attempt == CREATE_ATTEMPTS - 1:
                 raise as_store_error(error, where) from error
             time.sleep(0.1)  # PostgreSQL: another program has just created the same tables
+
+
+def _add_missing(engine: sa.Engine) -> None:
+    """The tables that came later under the same version."""
+    names = set(sa.inspect(engine).get_table_names())
+    missing = [table for table in tables.ADDED if table.name not in names]
+    if missing:
+        with engine.execution_options(writing=True).begin() as connection:
+            tables.metadata.create_all(connection, tables=missing)
 
 
 def _recognise(engine: sa.Engine, where: str) -> bool:

@@ -20,7 +20,8 @@ class RunRow:
     """One run. Times are aware UTC datetimes or None. `spec` and `result` are parsed on first use.
 
     `keeper` is "runner" for a run that the background service looks after and "terminal" for one that the command line
-    trains itself; `slot` is the place the runner gave it ("cpu", "cuda:0"), `device` what it trains on.
+    trains itself; `slot` is the place the runner gave it ("cpu", "cuda:0"), `device` what it trains on. `name` and `tags` are
+    what a person called it.
     """
 
     id: str
@@ -51,6 +52,12 @@ class RunRow:
     spec_json: bytes = field(repr=False)
     result_json: bytes | None = field(default=None, repr=False)
     place: int | None = None
+    name: str = ""
+    tag_text: str = ""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return tuple(self.tag_text.splitlines())
 
     @cached_property
     def spec(self) -> RunSpec:

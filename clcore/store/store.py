@@ -22,12 +22,14 @@ from clcore.store.leases import Leases
 from clcore.store.notices import Notices
 from clcore.store.queue import fair_order
 from clcore.store.rows import ACTIVE, LIVE, STATES, LiveRun, RunRow
-from clcore.store.tables import events, meta, runs
+from clcore.store.tables import events, labels, meta, runs
 
 Want = Literal["cancel", "pause", "step"] | None
 SHORTEST_PREFIX = 4
 _ROW = [c for c in runs.c if c.name not in ("number", "spec", "result")]
 _ROW += [runs.c.spec.label("spec_json"), runs.c.result.label("result_json")]
+_ROW += [sa.func.coalesce(labels.c.name, "").label("name"), sa.func.coalesce(labels.c.tags, "").label("tag_text")]
+_LABELLED = runs.outerjoin(labels, labels.c.run_id == runs.c.id)
 _LIVE_RUN = [runs.c[name] for name in LiveRun._fields]
 
 
@@ -80,12 +82,12 @@ class Store(Leases, Notices, About):
 
     def run(self, run_id: str) -> RunRow:
         """One run by its id or by a unique beginning of it (four characters or more). Raises UnknownName."""
-        query = sa.select(*_ROW).where(runs.c.id == run_id)
+        query = sa.select(*_ROW).select_from(_LABELLED).where(runs.c.id == run_id)
         with self._read() as connection:
             found = connection.execute(query).all()
             if not found and SHORTEST_PREFIX <= len(run_id) < 12:
-                query = sa.select(*_ROW).where(runs.c.id.startswith(run_id, autoescape=True)).limit(2)
-                found = connection.execute(query).all()
+                begins = runs.c.id.startswith(run_id, autoescape=True)
+                found = connection.execute(sa.select(*_ROW).select_from(_LABELLED).where(begins).limit(2)).all()
             if not found:
                 newest = sa.select(runs.c.id).order_by(runs.c.number.desc()).limit(10)
                 raise UnknownName("run", run_id, connection.execute(newest).scalars())
@@ -102,11 +104,20 @@ class Store(Leases, Notices, About):
         experiment: str | None = None,
         owners: Collection[str] | None = None,
         search: str | None = None,
+        scenario: str | None = None,
+        results: bool = True,
         limit: int | None = None,
         offset: int = 0,
     ) -> list[RunRow]:
-        """Runs, newest first. `search` looks into id, experiment, method, benchmark, scenario and owner."""
-        query = sa.select(*_ROW).where(*_filters(states, methods, benchmarks, experiment, owners, search))
+        """Runs, newest first. `search` looks into id, experiment, method, benchmark, scenario, owner, name and tags.
+
+        Without `results` the rows have none: they are most of what is read, and a page that polls may know them already.
+        """
+        columns = _ROW if results else [c for c in _ROW if c.name != "result_json"]
+        query = sa.select(*columns).select_from(_LABELLED)
+        query = query.where(*_filters(states, methods, benchmarks, experiment, owners, search))
+        if scenario is not None:
+            query = query.where(runs.c.scenario == scenario)
         query = query.order_by(runs.c.number.desc()).limit(limit).offset(offset or None)
         with self._read() as connection:
             return [RunRow(**row._mapping) for row in connection.execute(query)]
@@ -121,10 +132,17 @@ class Store(Leases, Notices, About):
         owners: Collection[str] | None = None,
         search: str | None = None,
     ) -> int:
-        query = sa.select(sa.func.count()).select_from(runs)
+        query = sa.select(sa.func.count()).select_from(_LABELLED)
         query = query.where(*_filters(states, methods, benchmarks, experiment, owners, search))
         with self._read() as connection:
             return connection.execute(query).scalar_one()
+
+    def streams(self, states: Collection[str]) -> list[tuple[str, str, int]]:
+        """(benchmark, scenario, how many runs in these states), the one that was run last first."""
+        query = sa.select(runs.c.benchmark, runs.c.scenario, sa.func.count()).where(runs.c.state.in_(list(states)))
+        query = query.group_by(runs.c.benchmark, runs.c.scenario).order_by(sa.func.max(runs.c.number).desc())
+        with self._read() as connection:
+            return [tuple(row) for row in connection.execute(query)]
 
     def delete(self, run_ids: Collection[str]) -> int:
         """Removes runs that are over, and their events; returns how many. With a live one among them, removes none."""
@@ -137,7 +155,18 @@ class Store(Leases, Notices, About):
                     f"Run {', '.join(sorted(live))} is not over yet and cannot be deleted; cancel it first."
                 )
             connection.execute(sa.delete(events).where(events.c.run_id.in_(ids)))
+            connection.execute(sa.delete(labels).where(labels.c.run_id.in_(ids)))
             return gone.rowcount
+
+    def label(self, run_id: str, *, name: str, tags: Collection[str]) -> None:
+        """What a person calls a run; empty takes it away. Raises UnknownName."""
+        row = self.run(run_id)
+        kept = [tag for tag in dict.fromkeys(" ".join(tag.split()) for tag in tags) if tag]
+        values = {"run_id": row.id, "name": " ".join(name.split())[:200], "tags": "\n".join(kept)}
+        with self._write() as connection:
+            connection.execute(sa.delete(labels).where(labels.c.run_id == row.id))
+            if values["name"] or kept:
+                connection.execute(sa.insert(labels), [values])
 
     # ---- wishes -------------------------------------------------------------------------------------------------
 
@@ -318,6 +347,7 @@ def _filters(states, methods, benchmarks, experiment, owners, search) -> list[sa
         conditions.append(runs.c.experiment == experiment)
     if search and search.strip():
         looked = (runs.c.id, runs.c.experiment, runs.c.method, runs.c.benchmark, runs.c.scenario, runs.c.owner)
+        looked += (labels.c.name, labels.c.tags)
         text = search.strip().lower()
         conditions.append(sa.or_(*(sa.func.lower(column).contains(text, autoescape=True) for column in looked)))
     return conditions

@@ -4,6 +4,8 @@ meta     the schema's version, and what the instructor shows to everybody
 runs     one row a run: what was asked, what is wanted, where it stands, its result
 events   one row an event, keyed (run, seq); arrays stay inside the event's JSON, compressed when large
 leases   one row a host: which runner looks after it, and until when that holds
+labels   one row a run that a person has named or tagged. It came later and under the same version: opening adds it to a
+         database that lacks it, and a program that does not know it is not disturbed by it
 """
 
 from __future__ import annotations
@@ -117,3 +119,14 @@ leases = sa.Table(
     sa.Column("slots", sa.Integer, nullable=False, default=0),
     sa.Column("warm", sa.Boolean, nullable=False, default=False),
 )
+
+labels = sa.Table(
+    "labels",
+    metadata,
+    sa.Column("run_id", sa.String(12), primary_key=True),
+    sa.Column("name", sa.String(200), nullable=False, default=""),
+    sa.Column("tags", sa.Text, nullable=False, default=""),
+)
+
+ADDED = (labels,)
+"""Tables that a database of this version may still lack."""

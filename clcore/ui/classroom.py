@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hmac
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from urllib.parse import unquote
 
 import streamlit as st
@@ -97,6 +98,15 @@ def queue_runs(store: Store, specs: Sequence[RunSpec]) -> list[str]:
               "again.")
         )  # fmt: skip
     return store.add(list(specs), owner=me(), limit=None if known else settings().runs_per_person)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Says in place why runs were not queued; the rest of the page goes on."""
+    try:
+        yield
+    except RequestError as error:
+        st.warning(str(error), title=_("These runs were not queued"), icon=":material/front_hand:")
 
 
 def name_field() -> None:

@@ -230,6 +230,8 @@ def _knob_control(key: str, knob: Knob, default: dict[str, Any]) -> Any:
         return st.toggle(label, value, **common)
     if knob.kind == "choice":
         return st.selectbox(label, knob.choices, index=knob.choices.index(value), **common)
+    if knob.kind == "text":
+        return st.text_input(label, value, placeholder=_("none") if knob.optional else None, **common) or knob.default
     if knob.divides is not None:
         divisors = [d for d in range(1, knob.divides + 1) if knob.divides % d == 0 and d >= (knob.minimum or 1)]
         return st.select_slider(label, divisors, value=value, **common)

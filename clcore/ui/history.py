@@ -21,6 +21,8 @@ from clcore.accounting import (
 )
 from clcore.catalogue import catalogue
 from clcore.errors import RequestError
+from clcore.export.importing import LARGEST, import_results
+from clcore.export.words import comparability
 from clcore.frames import Spread, replica_table, result_spreads
 from clcore.report import grouped
 from clcore.spec import RunSpec
@@ -32,7 +34,7 @@ from clcore.ui.states import duration, face, plain_mark
 from clcore.ui.text import _, n_
 from clcore.ui.url import Query, adopt, publish
 
-LAB = "pages/lab/lab.py"
+LAB, COMPARE = "pages/lab/lab.py", "pages/results/compare.py"
 PAGE_SIZE = 200
 
 
@@ -43,7 +45,7 @@ def filters(store: Store) -> dict[str, Any]:
     allowed = {"states": list(STATES), "methods": list(methods), "benchmarks": list(benchmarks)}
     adopt("runs", "find", lambda query: _filters_of(query, allowed))
     columns = st.columns(4)
-    search = columns[0].text_input(_("Search"), key="find", placeholder=_("id, method, benchmark …"),
+    search = columns[0].text_input(_("Search"), key="find", placeholder=_("id, method, name, tag …"),
                                    icon=":material/search:")  # fmt: skip
     states = columns[1].multiselect(_("State"), STATES, key="states", placeholder=_("all"),
                                     format_func=lambda s: face(s).word)  # fmt: skip
@@ -94,10 +96,9 @@ def history_table(store: Store, chosen: dict[str, Any]) -> list[RunRow]:
     rows = store.runs(**chosen, limit=PAGE_SIZE)
     fine_tuning = store.runs(methods={"finetune"}, states={"finished"}, limit=PAGE_SIZE)
     frame = history_frame(rows, fine_tuning)
-    if not any(frame["owner"]):
-        frame = frame.drop(columns="owner")
+    unused = [column for column in ("name", "tags", "owner") if not frame[column].map(bool).any()]
     event = st.dataframe(
-        frame, hide_index=True, key="history", on_select="rerun", selection_mode="multi-row",
+        frame.drop(columns=unused), hide_index=True, key="history", on_select="rerun", selection_mode="multi-row",
         height=min(38 + 35 * len(rows), 560), column_config=_columns(), alt=_("All runs, newest first"),
     )  # fmt: skip
     shown = n_("{n} run", "{n} runs", total)
@@ -149,23 +150,8 @@ def comparison(rows: Sequence[RunRow]) -> tuple[str, str] | None:
     entries = [_entry(row) for row in rows if row.result]
     if len(entries) < 2:
         return None
-    if named := differences(entries):
-        words = ", ".join(_difference(name) for name in named)
-        return ":orange[:material/warning:]", _("Not to be ranked together. They differ in: {what}.").format(what=words)
-    return ":green[:material/check:]", _(
-        "These runs may be ranked together: the same conditions, seeds and protocol, memory bytes within 5 %."
-    )
-
-
-def _difference(name: str) -> str:
-    return {
-        "benchmark": _("benchmark"), "options": _("benchmark options"), "scenario": _("scenario"),
-        "network": _("network"), "optimizer": _("optimizer"), "epochs": _("epochs"), "batch size": _("batch size"),
-        "active classes": _("active classes"), "optimizer state": _("optimizer state"), "seeds": _("seeds"),
-        "memory bytes": _("memory bytes"), "equal compute": _("equal compute"), "memory budget": _("memory budget"),
-        "gradient samples": _("gradient samples"),
-        "selection of strengths": _("how strengths were chosen"),
-    }[name]  # fmt: skip
+    comparable, text = comparability(differences(entries))
+    return ":green[:material/check:]" if comparable else ":orange[:material/warning:]", text
 
 
 def _history_row(row: RunRow, mark: str, plain: FineTuning) -> dict[str, Any]:
@@ -176,6 +162,8 @@ def _history_row(row: RunRow, mark: str, plain: FineTuning) -> dict[str, Any]:
     relative = plain.relative_cost(_measured(row))
     return {
         "state": plain_mark(row.state),
+        "name": row.name,
+        "tags": list(row.tags),
         "method": method_title(spec.method.name),
         "owner": owner_words(row.owner) if row.owner else "",
         "benchmark": row.benchmark,
@@ -255,6 +243,8 @@ def _columns() -> dict[str, Any]:
     c = st.column_config
     return {
         "state": c.TextColumn(_("State"), width=95),
+        "name": c.TextColumn(_("Name"), width=110),
+        "tags": c.ListColumn(_("Tags"), width=110),
         "method": c.TextColumn(_("Method"), width=160),
         "benchmark": c.TextColumn(_("Benchmark"), width=130),
         "scenario": c.TextColumn(_("Scenario"), width=75),
@@ -301,7 +291,7 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
     """Open, export, cancel, delete: for the selected runs."""
     if not rows:
         if store.count_runs():
-            st.caption(_("Select runs to open, export, cancel or delete them."))
+            st.caption(_("Select runs to open, compare, export, cancel or delete them."))
         return
     live = [row for row in rows if row.state in LIVE]
     locked = "" if may_steer(rows) else _("Only the instructor may change the runs of others.")
@@ -310,7 +300,10 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
         if st.button(_("Open in the Lab"), type="primary", icon=":material/open_in_full:", key="open",
                      disabled=len({row.experiment for row in rows}) > 1,
                      help=_("Shows the whole experiment of the run; select runs of one experiment.")):  # fmt: skip
-            _open(store, rows[0])
+            open_in_lab(store, rows[0])
+        if st.button(n_("Compare {n}", "Compare {n}", len(rows)), icon=":material/compare_arrows:", key="compare-selected",
+                     disabled=not results, help=_("Side by side, with intervals and differences.")):  # fmt: skip
+            st.switch_page(COMPARE, query_params={"runs": ",".join(row.id for row in rows)})
         st.download_button(
             _("JSON"), lambda: json.dumps(export(rows), indent=1), file_name="runs.json", mime="application/json",
             key="export-json", on_click="ignore", icon=":material/download:", disabled=not results,
@@ -327,6 +320,9 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
             for row in live:
                 store.want(row.id, "cancel")
             st.rerun()
+        if st.button(_("Name and tags …"), icon=":material/label:", key="label-selected",
+                     help=_("A name for one run, tags for all that are selected.")):  # fmt: skip
+            name_and_tag(store, rows)
         if st.button(n_("Delete {n} run …", "Delete {n} runs …", len(rows)), icon=":material/delete:",
                      key="delete-selected", disabled=bool(locked), help=locked or None):  # fmt: skip
             confirm_delete(store, [row.id for row in rows])
@@ -340,9 +336,47 @@ def export(rows: Sequence[RunRow]) -> list[dict[str, Any]]:
     ]
 
 
-def _open(store: Store, row: RunRow) -> None:
+def open_in_lab(store: Store, row: RunRow) -> None:
+    """Goes to the Lab, with the run's experiment shown and its settings in the controls."""
     specs = [r.spec for r in store.runs(experiment=row.experiment)][::-1]
     st.switch_page(LAB, query_params={**link_of(specs), "x": row.experiment})
+
+
+@st.dialog(_("Name and tags"))
+def name_and_tag(store: Store, rows: Sequence[RunRow]) -> None:
+    """What a person calls the selected runs; tags that only some of them have stay where they are."""
+    name = st.text_input(_("Name"), rows[0].name, max_chars=200, key="label-name") if len(rows) == 1 else None
+    shared = [tag for tag in rows[0].tags if all(tag in row.tags for row in rows)]
+    known = sorted({tag for row in store.runs(limit=PAGE_SIZE) for tag in row.tags} | set(shared))
+    tags = st.multiselect(
+        _("Tags"), known, shared, accept_new_options=True, key="label-tags", placeholder=_("Choose or type a tag")
+    )
+    if st.button(_("Save"), type="primary", key="label-saved"):
+        for row in rows:
+            others = [tag for tag in row.tags if tag not in shared]
+            store.label(row.id, name=row.name if name is None else name, tags=[*others, *tags])
+        st.rerun()
+
+
+def import_box(store: Store) -> None:
+    """A file of results becomes runs of the history; a bad one is refused with one sentence."""
+    with st.popover(_("Import"), icon=":material/upload:", key="import", width="content"):
+        given = st.file_uploader(
+            _("Results as JSON"), type="json", key="import-file", max_upload_size=LARGEST // 2**20,
+            help=_("A file that `run --json`, the JSON button here or the Compare page has written."),
+        )  # fmt: skip
+        if given is None or st.session_state.get("import-done") == given.file_id:
+            return
+        try:
+            done = import_results(store, given.getvalue(), name=given.name)
+        except RequestError as error:
+            st.error(str(error), title=_("Not imported"), icon=":material/block:")
+            return
+        st.session_state["import-done"] = given.file_id
+        said = [n_("{n} run imported.", "{n} runs imported.", len(done.new))] if done.new else []
+        if done.known:
+            said.append(n_("{n} was here already.", "{n} were here already.", done.known))
+        st.toast(" ".join(said), icon=":material/upload:")
 
 
 @st.dialog(_("Delete runs"))

@@ -53,10 +53,15 @@ def _wish_buttons(store: Store, can: dict[str, list[str]]) -> None:
 
 def start(store: Store, specs: Sequence[RunSpec]) -> None:
     """Queues the runs as one experiment, wakes the runner and shows it. Raises RequestError, StoreError, LabError."""
-    ids = queue_runs(store, specs)
-    st.query_params["x"] = store.run(ids[0]).experiment
-    wake_runner()
+    st.query_params["x"] = queue(store, specs)
     st.rerun()
+
+
+def queue(store: Store, specs: Sequence[RunSpec]) -> str:
+    """Queues the runs as one experiment and wakes the runner; returns the experiment. Raises as `queue_runs`."""
+    ids = queue_runs(store, specs)
+    wake_runner()
+    return store.run(ids[0]).experiment
 
 
 def _show(experiment: str) -> None:

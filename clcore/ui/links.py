@@ -21,7 +21,7 @@ from clcore.ui.text import _
 from clcore.ui.url import Query, read, written
 
 MEMORIES = (0, 10, 20, 50, 100, 200, 500, 1000)
-CHOICES = {"optimizer": ["sgd", "adam"], "active": ["seen", "all", "current"], "optimizer-state": ["reset", "keep"]}
+CHOICES = {"optimizer": ["sgd", "adam", "adamw"], "active": ["seen", "all", "current"], "optimizer-state": ["reset", "keep"]}
 RANGES: dict[str, tuple[float, float]] = {
     "seeds": (1, 20), "epochs": (1, 10_000), "batch": (1, 65_536), "lr": (1e-6, 100.0), "momentum": (0.0, 0.999),
     "decay": (0.0, 10.0), "bytes": (0, 10**15),

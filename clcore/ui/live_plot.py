@@ -8,16 +8,17 @@ works offline.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from clcore.charts.library import plotly_javascript
 from clcore.errors import LabError
 from clcore.ui.text import _
 
@@ -79,7 +80,15 @@ function paint(value, colors) {
   return `rgba(${r},${g},${b},${a * Number(opacity || 1)})`;
 }
 
-async function draw(state, { spec, library: url, alt, failure }) {
+// A picture has a ground of its own: the page's shines through the chart, and light text would be lost on white.
+function save(node, format) {
+  const ground = palette(node).colors.background;
+  const figure = { data: node.data, layout: { ...node.layout, paper_bgcolor: ground } };
+  const { width, height } = node._fullLayout;
+  return window.Plotly.downloadImage(figure, { format, filename: 'forgetting-lab', width, height, scale: 2 });
+}
+
+async function draw(state, { spec, library: url, alt, failure, saves }, tell) {
   const { plot, error } = state;
   const { colors, font } = palette(plot);
   const look = JSON.stringify(colors) + font;
@@ -93,10 +102,22 @@ async function draw(state, { spec, library: url, alt, failure }) {
     plot.setAttribute('aria-label', alt);
     await window.Plotly.react(plot, figure.data, { ...figure.layout, autosize: true }, {
       responsive: false, displaylogo: false, displayModeBar: 'hover',
-      modeBarButtonsToRemove: ['sendChartToCloud', 'lasso2d', 'select2d', 'zoomIn2d', 'zoomOut2d', 'toggleSpikelines'],
-      toImageButtonOptions: { format: 'svg', filename: 'forgetting-lab', scale: 2 },
+      modeBarButtonsToRemove: ['toImage', 'sendChartToCloud', 'lasso2d', 'select2d', 'zoomIn2d', 'zoomOut2d',
+        'toggleSpikelines'],
+      modeBarButtonsToAdd: ['svg', 'png'].map((format) => ({
+        name: format, title: saves[format],
+        icon: format === 'svg' ? window.Plotly.Icons.camera : window.Plotly.Icons.disk, click: (node) => save(node, format),
+      })),
     });
     state.spec = spec; state.look = look; error.hidden = true;
+    state.tell = tell;
+    if (!state.listens) {
+      state.listens = true;
+      plot.on('plotly_click', (event) => {
+        const id = event.points.map((point) => point.id).find((id) => id);
+        if (id) state.tell('point', id);
+      });
+    }
   } catch (problem) {
     error.textContent = failure + ' (' + problem.message + ')';
     error.hidden = false;
@@ -104,7 +125,7 @@ async function draw(state, { spec, library: url, alt, failure }) {
 }
 
 export default function (component) {
-  const { data, parentElement } = component;
+  const { data, parentElement, setTriggerValue } = component;
   const plot = parentElement.querySelector('.lab-plot');
   const error = parentElement.querySelector('.lab-plot-error');
   let state = instances.get(plot);
@@ -124,7 +145,7 @@ export default function (component) {
   if (!state.busy) (async () => {
     state.busy = true;
     try {
-      while (state.waiting) { const next = state.waiting; state.waiting = null; await draw(state, next); }
+      while (state.waiting) { const next = state.waiting; state.waiting = null; await draw(state, next, setTriggerValue); }
     } finally { state.busy = false; }
   })();
   return () => {
@@ -147,12 +168,10 @@ def publish_plotly() -> Path:
     target = STATIC / _library_name()
     if target.exists():
         return target
-    found = importlib.util.find_spec("plotly")
-    source = Path(found.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
     try:
         STATIC.mkdir(exist_ok=True)
         part = target.with_suffix(f".{os.getpid()}.part")
-        shutil.copyfile(source, part)
+        shutil.copyfile(plotly_javascript(), part)
         part.replace(target)
     except OSError as error:
         raise LabError(
@@ -162,16 +181,24 @@ def publish_plotly() -> Path:
     return target
 
 
-def live_plot(figure: dict[str, Any], key: str, *, alt: str) -> None:
+def live_plot(figure: dict[str, Any], key: str, *, alt: str, on_click: Callable[[str], None] | None = None) -> None:
     """Draws or updates the figure on the node called `key`; colours may be theme tokens (`clcore.charts.theme`).
 
-    `alt` is read aloud in place of the picture.
+    `alt` is read aloud in place of the picture. `on_click` is called with the id of a point (its trace's `ids`) before the
+    page runs again.
     """
     data = {
         "spec": json.dumps(figure, separators=(",", ":")),
         "height": figure["layout"]["height"],
         "library": f"app/static/{_library_name()}",
         "alt": alt,
+        "saves": {"svg": _("Download as SVG"), "png": _("Download as PNG")},
         "failure": _("The chart could not be drawn. Reload the page; if that does not help, app/static is not served."),
     }
-    _component(key=key, data=data, height="content")
+
+    def clicked() -> None:
+        if point := st.session_state[key].point:
+            on_click(point)
+
+    heard = {"on_point_change": clicked} if on_click else {}
+    _component(key=key, data=data, height="content", **heard)

@@ -83,18 +83,18 @@ def _marked(card: MethodCard, scenarios: Sequence[str]) -> str:
 
 
 def _unfit(cards: Sequence[MethodCard], scenarios: Sequence[str]) -> str:
-    """Why some are marked: one line for those that lack the same scenarios."""
-    reasons: dict[tuple[str, ...], list[str]] = {}
+    """Why some are marked: one line for those that lack the same scenarios for the same reason."""
+    reasons: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for card in cards:
         if lacking := missing_scenarios(card, scenarios):
-            reasons.setdefault(tuple(lacking), []).append(card.title)
+            reasons.setdefault((tuple(lacking), card.scenario_reason), []).append(card.title)
     lines = []
-    for lacking, titles in reasons.items():
+    for (lacking, reason), titles in reasons.items():
         told = n_(
-            "{titles}: not in the {scenarios} scenario.", "{titles}: not in the {scenarios} scenarios.",
+            "{titles}: not in the {scenarios} scenario", "{titles}: not in the {scenarios} scenarios",
             len(lacking), titles=", ".join(titles), scenarios=_(" and ").join(lacking),
         )  # fmt: skip
-        lines.append(f":material/block: {told}")
+        lines.append(f":material/block: {told}" + (f": {_(reason)}." if reason else "."))
     return "  \n".join(lines)
 
 

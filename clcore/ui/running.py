@@ -22,6 +22,7 @@ from clcore.ui.controls import publish_link
 from clcore.ui.explanation import Story, explain, spoken
 from clcore.ui.frame import series_of, the_store
 from clcore.ui.live_plot import live_plot
+from clcore.ui.proof import proof_badge
 from clcore.ui.text import _, n_
 
 POLL_SECONDS = 1.0
@@ -269,6 +270,7 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
     # Below the chart, so that words of different length leave the charts of neighbouring panels side by side.
     note = config_words(config, symbol) if len(series.configs) == 1 else ""
     st.caption(" · ".join(filter(None, [note, _result_line(series, config)])))
+    proof_badge(series.verdicts(config))
     if series.started is not None and series.started.note:
         st.caption(series.started.note)
 
@@ -390,12 +392,15 @@ def _matrix(row: RunRow, series: Series, config: Config, kind: str, row0: bool, 
         ),
     )
     if series.started is not None:
-        smallest, n = min(series.started.test_examples), len(series.members(config))
-        st.caption(
-            _("In percent; mean of {seeds}, {n} test examples a task or more. Blank: no meaning or no value yet.").format(
-                seeds=n_("{n} seed", "{n} seeds", n), n=smallest
+        seeds = n_("{n} seed", "{n} seeds", len(series.members(config)))
+        tested = series.started.test_examples
+        if tested:
+            said = _(
+                "In percent; mean of {seeds}, {n} test examples a task or more. Blank: no meaning or no value yet."
             )
-        )  # fmt: skip
+        else:  # imported
+            said = _("In percent; mean of {seeds}. Blank: no meaning or no value yet.")
+        st.caption(said.format(seeds=seeds, n=min(tested, default=0)))
 
 
 _TILES = {

@@ -37,13 +37,14 @@ def adopt(page: str, probe: str, values_of: Callable[[Query], dict[str, Any]]) -
     st.session_state[memory] = query
 
 
-def publish(page: str, params: Mapping[str, Any]) -> None:
-    """Writes the controls' values into the URL; a None leaves it out."""
+def publish(page: str, params: Mapping[str, Any], *, prefix: str = "") -> None:
+    """Writes the controls' values into the URL; a None leaves it out. `prefix` + name is the key of a control."""
     query = {key: written(value) for key, value in params.items() if value is not None}
     if query != current():
         st.query_params.from_dict(query)
     st.session_state[f"url-{page}"] = query
-    st.session_state[f"shown-{page}"] = {key: st.session_state[key] for key in params if key in st.session_state}
+    keys = [prefix + name for name in params]
+    st.session_state[f"shown-{page}"] = {key: st.session_state[key] for key in keys if key in st.session_state}
 
 
 def _moved(page: str) -> bool:

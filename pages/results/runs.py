@@ -3,12 +3,14 @@
 import streamlit as st
 
 from clcore.ui.frame import designed_errors, the_store
-from clcore.ui.history import filters, history_table, run_actions
+from clcore.ui.history import filters, history_table, import_box, run_actions
 from clcore.ui.text import _
 
 with st.container(key="page"), designed_errors():
-    st.subheader(_("Runs"), anchor=False)
     store = the_store()
+    with st.container(horizontal=True, vertical_alignment="center", key="runs-head"):
+        st.subheader(_("Runs"), anchor=False)
+        import_box(store)
     chosen = filters(store)
     selected = history_table(store, chosen)
     run_actions(store, selected)

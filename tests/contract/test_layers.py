@@ -64,6 +64,7 @@ FORBIDDEN = {
     "clcore/store": ("clcore.runner", "clcore.ui", "clcore.training", "torch"),
     "clcore/charts": ("clcore.ui", "clcore.store", "clcore.frames", "clcore.runner", "torch"),
     "clcore/frames.py": ("clcore.ui", "clcore.charts", "clcore.runner", "torch"),
+    "clcore/export": ("clcore.ui", "clcore.runner", "clcore.training", "torch"),
     "clcore/ui": ("torch", "clcore.training", "clcore.learner", "clcore.registry", "clcore.methods", "clcore.networks"),
     "pages": ("torch", "clcore.training", "clcore.store", "clcore.runner"),
     "app.py": ("torch", "clcore.training", "clcore.store"),
@@ -82,8 +83,11 @@ TORCH_FREE = (
     "clcore.spec", "clcore.catalogue", "clcore.knobs", "clcore.events", "clcore.errors", "clcore.settings", "clcore.metrics",
     "clcore.control", "clcore.store", "clcore.frames", "clcore.cli", "clcore.report", "clcore.runner.service",
     "clcore.runner.launch", "clcore.charts.per_task", "clcore.charts.matrix", "clcore.charts.sweep", "clcore.ui.lab",
-    "clcore.ui.history", "clcore.accounting", "clcore.ui.system.activity", "clcore.ui.system.people",
-    "clcore.ui.system.installation", "clcore.diagnostics", "clcore.datasets", "clcore.runner.load",
+    "clcore.ui.history", "clcore.accounting", "clcore.outcomes", "clcore.tradeoff", "clcore.charts.tradeoff",
+    "clcore.ui.tradeoff", "clcore.statistics", "clcore.comparison", "clcore.export.html", "clcore.export.importing",
+    "clcore.ui.comparing", "clcore.ui.learn.page",
+    "clcore.ui.system.activity", "clcore.ui.system.people", "clcore.ui.system.installation", "clcore.diagnostics",
+    "clcore.datasets", "clcore.runner.load",
 )  # fmt: skip
 
 

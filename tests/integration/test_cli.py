@@ -233,3 +233,31 @@ def _recorded(home: Path):
         return next(iter(store.runs()), None)
     finally:
         store.close()
+
+
+# ---- files that leave and come back ---------------------------------------------------------------------------------
+
+
+def test_results_come_back_elsewhere_and_become_a_report(tmp_path, capsys, monkeypatch):
+    target = tmp_path / "out.json"
+    assert run("--scenario", "class", "--method", "finetune", "--method", "er", "--seeds", "0,1,2", "--json", str(target)) == 0
+    assert main(["import", str(target)]) == 0 and "2 of its runs are here already" in capsys.readouterr().out
+    monkeypatch.setenv("CLCORE_HOME", str(tmp_path / "elsewhere"))
+    assert main(["import", str(target)]) == 0
+    ids = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    html, tex, csv = (tmp_path / f"r.{ending}" for ending in ("html", "tex", "csv"))
+    assert main(["report", *ids, "--html", str(html), "--latex", str(tex), "--csv", str(csv), "--title", "Mine"]) == 0
+    assert "<h1>Mine</h1>" in html.read_text() and "toprule" in tex.read_text() and "Experience replay" in csv.read_text()
+
+
+def test_a_report_asks_for_a_file_and_for_finished_runs(tmp_path, capsys):
+    assert main(["report", "abcd"]) == 2 and "--html FILE" in capsys.readouterr().err
+    assert main(["report", "abcd", "--csv", str(tmp_path / "no" / "x.csv")]) == 2 and "--csv" in capsys.readouterr().err
+    assert main(["report", "abcd", "--csv", str(tmp_path / "x.csv")]) == 2 and "no run named" in capsys.readouterr().err
+
+
+def test_a_bad_file_is_not_imported(tmp_path, capsys):
+    bad = tmp_path / "bad.json"
+    assert main(["import", str(bad)]) == 2 and "cannot be read" in capsys.readouterr().err
+    bad.write_text("{}")
+    assert main(["import", str(bad)]) == 2 and "bad.json holds no results" in capsys.readouterr().err

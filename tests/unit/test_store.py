@@ -220,6 +220,20 @@ def test_states_change_by_compare_and_set(store):
         store.set_state(run_id, "done")
 
 
+def test_streams_are_counted_by_state_and_the_newest_comes_first(store):
+    other = spec().model_copy(update={"scenario": "task"})
+    store.add([other, other, spec()])
+    assert store.streams({"queued"}) == [("split-digits", "class", 1), ("split-digits", "task", 2)]
+    assert store.streams({"finished"}) == []
+    assert [row.scenario for row in store.runs(scenario="task")] == ["task", "task"]
+
+
+def test_rows_without_results_leave_them_in_the_database(store):
+    (run_id,) = store.add([spec()], state="running")
+    store.append(run_id, [(1, ev.RunFinished(result={"replicas": []}))])
+    assert store.runs()[0].result == {"replicas": []} and store.runs(results=False)[0].result is None
+
+
 def test_every_wish_counts_and_none_changes_a_run_that_is_over(store):
     run_id = running(store)
     assert store.wish(run_id) == (None, 0)
@@ -533,3 +547,41 @@ def test_the_tables_hold_for_postgresql_too():
 
     for table in metadata.sorted_tables:
         assert str(sa.schema.CreateTable(table).compile(dialect=postgresql.dialect()))
+
+
+# ---- names and tags -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_named_tagged_and_found_by_it(store):
+    first, second = store.add([spec("finetune"), spec("er")])
+    store.label(first, name="  my   baseline ", tags=["talk", "talk", " ", "class 3"])
+    row = store.run(first)
+    assert (row.name, row.tags) == ("my baseline", ("talk", "class 3")) and store.run(second).tags == ()
+    assert [r.id for r in store.runs(search="BASELINE")] == [first] == [r.id for r in store.runs(search="class 3")]
+    assert store.count_runs(search="talk") == 1
+    store.label(first, name="", tags=())
+    assert store.run(first).name == "" and store.count_runs(search="talk") == 0
+
+
+def test_names_go_with_their_runs(store):
+    (run_id,) = store.add([spec()])
+    store.label(run_id, name="gone", tags=())
+    store.end(run_id, ev.RunCancelled())
+    store.delete([run_id])
+    with store._read() as connection:
+        assert connection.execute(sa.text("select count(*) from labels")).scalar_one() == 0
+    with pytest.raises(UnknownName):
+        store.label(run_id, name="again", tags=())
+
+
+def test_a_database_from_before_names_gets_them_and_keeps_its_runs(tmp_path):
+    url = f"sqlite:///{tmp_path / 'older.db'}"
+    before = open_store(url)
+    (run_id,) = before.add([spec()])
+    with before._write() as connection:
+        connection.execute(sa.text("drop table labels"))
+    before.close()
+    after = open_store(url)
+    after.label(run_id, name="kept", tags=["old"])
+    assert after.run(run_id).name == "kept" and after.count_runs() == 1
+    after.close()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from clcore.methods.parts.pictures import linear_layers
 from clcore.methods.parts.vectors import ReplicaVector, per_replica
 from clcore.networks.base import Network
-from clcore.networks.layers import Linear, Recorded
+from clcore.networks.layers import Linear, Recorded, replace_layers
 from clcore.randomness import Generators
 from clcore.state import Stateful
 
@@ -79,10 +79,7 @@ class GaussianLinear(Linear):
 def make_bayesian(network: Network, log_variance: float, noise: Noise) -> Network:
     """Replaces every `Linear` of a network by a Gaussian one with its weights as means. Everything else stays."""
     gaussian = {plain: GaussianLinear(plain, log_variance, noise) for plain in linear_layers(network)}
-    for module in list(network.modules()):
-        for name, child in list(module._modules.items()):
-            if child in gaussian:
-                setattr(module, name, gaussian[child])
+    replace_layers(network, gaussian)
     return network
 
 

@@ -101,7 +101,7 @@ def _signature(store: Store) -> tuple[bool, bool]:
 
 
 def _draw(store: Store) -> None:
-    active = store.runs(states=ACTIVE)[::-1]
+    active = store.runs(states=ACTIVE, results=False)[::-1]
     waiting = store.queue_places()
     runners = store.runners()
     left, right = st.columns([2.2, 1], gap="medium")
@@ -165,7 +165,7 @@ def _place(row: RunRow) -> str:
 @st.cache_data(show_spinner=False, max_entries=256)
 def _link(experiment: str) -> dict[str, list[str]]:
     """The Lab's URL for an experiment, with its settings in the controls where they still exist."""
-    rows = the_store().runs(experiment=experiment)[::-1]
+    rows = the_store().runs(experiment=experiment, results=False)[::-1]
     try:
         return {**link_of([row.spec for row in rows]), "x": [experiment]}
     except LabError:

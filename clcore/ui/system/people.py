@@ -55,7 +55,7 @@ def _shown(store: Store) -> None:
     if now is None:
         st.caption(_("Nothing."))
     else:
-        rows = store.runs(experiment=now.experiment)
+        rows = store.runs(experiment=now.experiment, results=False)
         st.page_link(classroom.LAB, label=title_of(rows[-1]), help=experiment_words(rows), icon=":material/cast_for_education:",
                      query_params={"x": now.experiment})  # fmt: skip
         who = classroom.owner_words(now.by) if now.by else _("the instructor")
@@ -63,7 +63,7 @@ def _shown(store: Store) -> None:
     if not classroom.is_instructor():
         return
     experiments: dict[str, list[RunRow]] = {}
-    for row in store.runs(limit=LOOK_BACK):
+    for row in store.runs(limit=LOOK_BACK, results=False):
         experiments.setdefault(row.experiment, []).append(row)
     if not experiments:
         return

@@ -1,0 +1,129 @@
+"""Gates: a number between 0 and 1 for every hidden unit, learned, and pressed towards either end as training goes on.
+
+A unit of a hidden layer passes on a·relu(…), with a = σ(s·e): e is learned, (K, units), and the pace s rises from 1/s_max,
+where every gate is half open, to s_max, where it is open or shut. The gate of a unit stands at the entrance of the next layer,
+so a `GatedLinear` is a layer together with the gates of the units that feed it.
+
+The derivative s·σ'(s·e) all but vanishes while s is large, so HAT makes up for it: e is given the derivative s_max·σ'(e),
+which is free of s, for as long as the gate is not saturated. It is computed here as it stands. Serrà et al. multiply what
+autograd gives by s_max·[cosh(s·e)+1] / (s·[cosh(e)+1]): the same number, but 0·∞ for large s·e, and 0 in float32 once σ(s·e)
+rounds to 1, at s·e = 17. That is more than a flaw: through most of an epoch the tax cannot reach an open gate. Without it
+(`saturate` off) the published c = 0.75 at s_max = 400 shuts all gates on permuted digits. So saturation stays, on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from clcore.methods.parts.binary import sigmoid
+from clcore.methods.parts.pictures import linear_layers
+from clcore.networks.base import Network
+from clcore.networks.layers import Linear, Recorded, replace_layers
+
+LARGEST = 6.0  # |e| is kept within this: beyond it σ'(e) is next to nothing
+SATURATED = 17.0  # from this |s·e| on, σ(s·e) is 0 or 1 to the last bit or nearly
+_SHUT = -LARGEST
+
+
+class GatedLinear(Linear):
+    """A `Linear` whose inputs pass through gates.
+
+    embedding  e (K, in), learned; that of dead units (networks/layers.py) is shut
+    pace       s, (K, 1), set before every step
+    gates      gates (K, in) to use instead; set by `through`
+    """
+
+    def __init__(self, plain: Linear, steepest: float, saturate: bool = True):
+        nn.Module.__init__(self)
+        self.inputs, self.outputs, self.tape = plain.inputs, plain.outputs, None
+        self.weight, self.bias = plain.weight, plain.bias
+        self.embedding = nn.Parameter(torch.full_like(plain.weight[:, :, 0], _SHUT))
+        self.steepest, self.saturate = steepest, saturate
+        self.pace = torch.full_like(self.embedding[:, :1], steepest, requires_grad=False)
+        self.gates: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        gates = self.gates if self.gates is not None else self.current_gates()
+        x = x * gates.unsqueeze(1)
+        y = torch.baddbmm(self.bias.unsqueeze(1), x, self.weight)
+        if self.tape is not None:
+            self.tape.append(Recorded(self, x, y))
+        return y
+
+    def current_gates(self) -> Tensor:
+        """a = σ(s·e), (K, in), with the compensated derivative."""
+        return Gate.apply(self.embedding, self.pace, self.steepest, self.saturate)
+
+    @torch.no_grad()
+    def soft_gates(self) -> Tensor:
+        """The gates at their steepest, σ(s_max·e)."""
+        return sigmoid(self.steepest * self.embedding)
+
+    @torch.no_grad()
+    def hard_gates(self) -> Tensor:
+        """1[e > 0]; the most open one where none would be, since a layer without any passes nothing on."""
+        e = self.embedding
+        most = torch.zeros_like(e).scatter_(1, e[:, : self.inputs].argmax(1, keepdim=True), 1.0)
+        return torch.where((e > 0).any(1, keepdim=True), (e > 0).to(e.dtype), most)
+
+    @torch.no_grad()
+    def draw(self, generators: Sequence[torch.Generator]) -> None:
+        """New embeddings, N(0, 1)."""
+        for e, generator in zip(self.embedding, generators, strict=True):
+            e[: self.inputs] = torch.empty(self.inputs).normal_(generator=generator)
+        self.clamp()
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        self.embedding.clamp_(-LARGEST, LARGEST)
+
+
+class Gate(torch.autograd.Function):
+    """σ(s·e), of which the derivative is taken to be s_max·σ'(e), and 0 where the gate is saturated."""
+
+    @staticmethod
+    def forward(ctx, embedding, pace, steepest, saturate):
+        reach = pace * embedding
+        ctx.save_for_backward(embedding, reach)
+        ctx.steepest, ctx.saturate = steepest, saturate
+        return sigmoid(reach)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        embedding, reach = ctx.saved_tensors
+        opening = sigmoid(embedding)
+        slope = ctx.steepest * opening * (1 - opening)
+        if ctx.saturate:
+            slope = slope.masked_fill(reach.abs() > SATURATED, 0)
+        return gradient * slope, None, None, None
+
+
+def pace(batch: int, batches: int, steepest: float) -> float:
+    """s at the 0-based `batch` of an epoch of `batches`: from 1/s_max to s_max in equal steps; an epoch of one has s_max."""
+    if batches == 1:
+        return steepest
+    return 1 / steepest + (steepest - 1 / steepest) * batch / (batches - 1)
+
+
+def gated_layers(network: Network, steepest: float, saturate: bool = True) -> list[GatedLinear]:
+    """Gives every hidden unit of a network a gate; the layers that the units feed, input side first."""
+    gated = {layer: GatedLinear(layer, steepest, saturate) for layer in linear_layers(network)[1:]}
+    replace_layers(network, gated)
+    return list(gated.values())
+
+
+@contextmanager
+def through(layers: Sequence[GatedLinear], gates: Sequence[Tensor]) -> Iterator[None]:
+    """Within this block the layers use these gates."""
+    before = [layer.gates for layer in layers]
+    for layer, given in zip(layers, gates, strict=True):
+        layer.gates = given
+    try:
+        yield
+    finally:
+        for layer, given in zip(layers, before, strict=True):
+            layer.gates = given

@@ -1,0 +1,1 @@
+"""The Learn page: what the methods are, metrics worked by hand, pictures to play with, guided lessons."""

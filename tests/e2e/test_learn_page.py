@@ -1,0 +1,62 @@
+"""The Learn page in a browser: deep links on a fresh server, a lesson taken to its end, pictures that move in place."""
+
+from tests.pages.recorded import play
+
+FIGURE = ".lab-plot.js-plotly-plot"
+TRACE = """name => { const plot = document.querySelector('.lab-plot.js-plotly-plot');
+    const trace = plot && plot.data && plot.data.filter(t => t.name === name).at(-1);
+    return trace ? [trace.x, trace.y] : null; }"""
+CELLS = "() => [...document.querySelectorAll('[data-testid=stDataFrame] table tbody tr')].map(row => row.innerText)"
+
+
+def test_a_deep_link_opens_a_card_on_a_fresh_server(fresh_server, new_page):
+    lab = new_page(fresh_server, "/learn", method="ewc")
+    lab.page.get_by_role("heading", name="EWC", exact=True).wait_for()
+    assert lab.page.locator(".katex-display").count() == 2 and not lab.page.locator(".katex-error").count()
+    lab.page.get_by_role("link", name="Try it in the Lab").click()
+    lab.key("methods").wait_for()
+    lab.settle()
+    assert lab.controls()["method-regularization"] == "EWC" and lab.controls()["method-baseline"] == "Fine-tuning"
+    assert not lab.errors
+
+
+def test_a_lesson_from_prediction_to_verdict(server, new_page):
+    from clcore.ui.learn.lessons import lessons
+
+    for run in lessons()["forget"].steps[0].runs():
+        play(server.store, run)
+    lab = new_page(server, "/learn", lesson="forget")
+    assert not lab.key("run-forget-task-one").count()
+    second = lab.page.get_by_label("T2, %")
+    second.fill("70")
+    second.press("Tab")
+    lab.until(lambda: (lab.page.evaluate(TRACE, "your prediction") or [0, [0, 0]])[1][1] == 70)
+    lab.button("lock-forget-task-one").click()
+    lab.button("run-forget-task-one").click()
+    lab.key("verdict").get_by_text("points off on average").wait_for()
+    assert server.store.count_runs() == 2
+    x, y = lab.until(lambda: (found := lab.page.evaluate(TRACE, "Fine-tuning")) and found[0] and found)
+    assert x == [1, 2, 3, 4, 5]
+    lab.page.get_by_text("Show as table").first.click()
+    rows = lab.until(lambda: lab.page.evaluate(CELLS))
+    assert all(f"{value:g}" in row for value, row in zip(y, rows, strict=True))
+
+    again = new_page(server, lab.page.url.removeprefix(server.url))
+    again.key("verdict").get_by_text("points off on average").wait_for()
+    restored = again.page.get_by_label("T2, %")
+    again.until(lambda: restored.input_value() == "70")
+    assert restored.is_disabled()
+
+
+def test_a_picture_moves_in_place(server, new_page):
+    lab = new_page(server, "/learn", show="pictures", g="60")
+    lab.page.locator(f"{FIGURE} .main-svg").first.wait_for()
+    lab.page.evaluate("selector => { document.querySelector(selector).mark = 'same'; }", FIGURE)
+    before = lab.page.evaluate(TRACE, "GEM")
+    assert before == lab.page.evaluate(TRACE, "g, the step as it is")  # harmless: left as it is
+    slider = lab.key("learn-g").get_by_role("slider")
+    slider.focus()
+    for _press in range(8):
+        slider.press("ArrowLeft")
+    lab.until(lambda: lab.query.get("g") == ["52"] and lab.page.evaluate(TRACE, "GEM") != before)
+    assert lab.page.evaluate("selector => document.querySelector(selector).mark", FIGURE) == "same"
