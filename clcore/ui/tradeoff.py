@@ -36,9 +36,9 @@ from clcore.tradeoff import (
     table,
 )
 from clcore.ui import states
+from clcore.ui.classroom import refusals
 from clcore.ui.frame import series_of, the_store, wake_runner
 from clcore.ui.history import open_in_lab
-from clcore.ui.classroom import refusals
 from clcore.ui.lab import queue
 from clcore.ui.live_plot import live_plot
 from clcore.ui.running import POLL_SECONDS, config_words, method_title
