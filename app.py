@@ -4,6 +4,7 @@ import gc
 
 import streamlit as st
 
+from clcore.ui.classroom import greet
 from clcore.ui.frame import designed_errors, page_style, wake_runner
 from clcore.ui.live_plot import publish_plotly
 from clcore.ui.text import _
@@ -29,10 +30,12 @@ page = st.navigation(
         st.Page("pages/results/compare.py", title=_("Compare"), icon=":material/compare_arrows:", url_path="compare"),
         st.Page("pages/results/tradeoff.py", title=_("Trade-off"), icon=":material/balance:", url_path="tradeoff"),
         st.Page("pages/learn/learn.py", title=_("Learn"), icon=":material/school:", url_path="learn"),
+        st.Page("pages/system/system.py", title=_("System"), icon=":material/dns:", url_path="system"),
     ],
     position="top",
 )
 st.html(page_style())
 with designed_errors():
     prepare()
+    greet()
 page.run()

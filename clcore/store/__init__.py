@@ -4,8 +4,10 @@
 `opening.py` refuses a database that is not ours, `faults.py` turns the database's errors into sentences.
 """
 
+from clcore.store.about import DatabaseFacts
 from clcore.store.classroom import Classroom, Prediction
 from clcore.store.faults import RunGone, StoreBusy
+from clcore.store.notices import Shown
 from clcore.store.opening import open_store
 from clcore.store.rows import ACTIVE, LIVE, STATES, LiveRun, RunnerStatus, RunRow
 from clcore.store.store import Store
@@ -15,11 +17,13 @@ __all__ = [
     "LIVE",
     "STATES",
     "Classroom",
+    "DatabaseFacts",
     "LiveRun",
     "Prediction",
     "RunGone",
     "RunRow",
     "RunnerStatus",
+    "Shown",
     "Store",
     "StoreBusy",
     "open_store",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -66,13 +67,18 @@ class Leases(Database):
 
     def runner_status(self, host: str | None = None) -> RunnerStatus:
         """The runner of a host, or of the host that was heard of last."""
-        query = sa.select(leases).order_by(leases.c.expires.desc()).limit(1)
+        found = self.runners(host)
+        return found[0] if found else RunnerStatus(alive=False, host=host or "")
+
+    def runners(self, host: str | None = None) -> list[RunnerStatus]:
+        """The runners of all hosts, or of one: the one that was heard of last comes first."""
+        query = sa.select(leases).order_by(leases.c.expires.desc())
         if host is not None:
             query = query.where(leases.c.host == host)
         with self._read() as connection:
-            row = connection.execute(query).first()
-        if row is None:
-            return RunnerStatus(alive=False, host=host or "")
-        facts = dict(row._mapping)
-        holds = facts.pop("expires") > datetime.now(UTC)
-        return RunnerStatus(alive=holds and row.pid is not None, starting=holds and row.pid is None, **facts)
+            return [_status(dict(row._mapping)) for row in connection.execute(query)]
+
+
+def _status(row: dict[str, Any]) -> RunnerStatus:
+    holds = row.pop("expires") > datetime.now(UTC)
+    return RunnerStatus(alive=holds and row["pid"] is not None, starting=holds and row["pid"] is None, **row)

@@ -15,12 +15,14 @@ from clcore import events as ev
 from clcore.errors import RequestError, UnknownName
 from clcore.events import Event
 from clcore.spec import RunSpec
+from clcore.store.about import About
 from clcore.store.faults import RunGone
 from clcore.store.fold import fold
 from clcore.store.leases import Leases
+from clcore.store.notices import Notices
 from clcore.store.queue import fair_order
 from clcore.store.rows import ACTIVE, LIVE, STATES, LiveRun, RunRow
-from clcore.store.tables import events, labels, runs
+from clcore.store.tables import events, labels, meta, runs
 
 Want = Literal["cancel", "pause", "step"] | None
 SHORTEST_PREFIX = 4
@@ -35,7 +37,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store(Leases):
+class Store(Leases, Notices, About):
     """Runs, their events and the runners' leases. Safe to share between threads; made by `open_store`.
 
     Every method raises StoreError with one sentence when the database cannot be used (StoreBusy when the same call may
@@ -45,9 +47,13 @@ class Store(Leases):
     # ---- runs ---------------------------------------------------------------------------------------------------
 
     def add(
-        self, specs: Sequence[RunSpec], *, owner: str = "", experiment: str | None = None, state: str = "queued"
-    ) -> list[str]:
-        """Records runs and returns their ids. Any state but "queued" says that the caller trains them itself."""
+        self, specs: Sequence[RunSpec], *, owner: str = "", experiment: str | None = None, state: str = "queued",
+        limit: int | None = None,
+    ) -> list[str]:  # fmt: skip
+        """Records runs and returns their ids. Any state but "queued" says that the caller trains them itself.
+
+        `limit` is how many live runs the owner may have with these: more are refused, all of them, with RequestError.
+        """
         _check_state(state)
         experiment = experiment or _new_id()
         rows = [
@@ -69,6 +75,8 @@ class Store(Leases):
         ]
         if rows:
             with self._write() as connection:
+                if limit is not None:
+                    _check_limit(connection, owner, len(rows), limit)
                 connection.execute(sa.insert(runs), rows)
         return [row["id"] for row in rows]
 
@@ -94,6 +102,7 @@ class Store(Leases):
         methods: Collection[str] | None = None,
         benchmarks: Collection[str] | None = None,
         experiment: str | None = None,
+        owners: Collection[str] | None = None,
         search: str | None = None,
         scenario: str | None = None,
         results: bool = True,
@@ -105,7 +114,8 @@ class Store(Leases):
         Without `results` the rows have none: they are most of what is read, and a page that polls may know them already.
         """
         columns = _ROW if results else [c for c in _ROW if c.name != "result_json"]
-        query = sa.select(*columns).select_from(_LABELLED).where(*_filters(states, methods, benchmarks, experiment, search))
+        query = sa.select(*columns).select_from(_LABELLED)
+        query = query.where(*_filters(states, methods, benchmarks, experiment, owners, search))
         if scenario is not None:
             query = query.where(runs.c.scenario == scenario)
         query = query.order_by(runs.c.number.desc()).limit(limit).offset(offset or None)
@@ -119,10 +129,11 @@ class Store(Leases):
         methods: Collection[str] | None = None,
         benchmarks: Collection[str] | None = None,
         experiment: str | None = None,
+        owners: Collection[str] | None = None,
         search: str | None = None,
     ) -> int:
         query = sa.select(sa.func.count()).select_from(_LABELLED)
-        query = query.where(*_filters(states, methods, benchmarks, experiment, search))
+        query = query.where(*_filters(states, methods, benchmarks, experiment, owners, search))
         with self._read() as connection:
             return connection.execute(query).scalar_one()
 
@@ -171,6 +182,19 @@ class Store(Leases):
             self.run(run_id)
         elif want == "cancel" and not self.runner_status().alive:
             self.end(run_id, ev.RunCancelled(), expected={"queued"})
+
+    def cancel_all(self) -> int:
+        """Wants every live run to be cancelled; returns how many had not been asked to stop yet."""
+        live = runs.c.state.in_(LIVE)
+        fresh = sa.or_(runs.c.want.is_(None), runs.c.want != "cancel")
+        change = sa.update(runs).where(live, fresh).values(want="cancel", want_serial=runs.c.want_serial + 1)
+        with self._write() as connection:
+            changed = connection.execute(change).rowcount
+        if not self.runner_status().alive:
+            for run in self.live_runs():
+                if run.state == "queued":
+                    self.end(run.id, ev.RunCancelled(), expected={"queued"})
+        return changed
 
     def wish(self, run_id: str) -> tuple[Want, int] | None:
         """What is wanted, and the serial number of that wish; None when the run is gone."""
@@ -304,8 +328,20 @@ def _check_state(state: str) -> None:
         raise UnknownName("state of a run", state, STATES)
 
 
-def _filters(states, methods, benchmarks, experiment, search) -> list[sa.ColumnElement[bool]]:
-    chosen = ((runs.c.state, states), (runs.c.method, methods), (runs.c.benchmark, benchmarks))
+def _check_limit(connection: sa.Connection, owner: str, more: int, limit: int) -> None:
+    # On PostgreSQL two requests of the same moment would not see each other's runs: here the second one waits.
+    connection.execute(sa.select(meta.c.value).where(meta.c.name == "schema").with_for_update())
+    query = sa.select(sa.func.count()).select_from(runs).where(runs.c.owner == owner, runs.c.state.in_(LIVE))
+    have = connection.execute(query).scalar_one()
+    if have + more > limit:
+        raise RequestError(
+            f"{owner or 'Nobody in particular'} has {have} of at most {limit} runs queued or running here and asked for "
+            f"{more} more; wait until some are over, cancel one, or choose fewer methods."
+        )
+
+
+def _filters(states, methods, benchmarks, experiment, owners, search) -> list[sa.ColumnElement[bool]]:
+    chosen = ((runs.c.state, states), (runs.c.method, methods), (runs.c.benchmark, benchmarks), (runs.c.owner, owners))
     conditions = [column.in_(list(values)) for column, values in chosen if values is not None]
     if experiment is not None:
         conditions.append(runs.c.experiment == experiment)

@@ -1,6 +1,6 @@
 """The tables of the run store, the same on SQLite and PostgreSQL.
 
-meta     the schema's version
+meta     the schema's version, and what the instructor shows to everybody
 runs     one row a run: what was asked, what is wanted, where it stands, its result
 events   one row an event, keyed (run, seq); arrays stay inside the event's JSON, compressed when large
 leases   one row a host: which runner looks after it, and until when that holds

@@ -25,9 +25,10 @@ def page_style() -> str:
         ".st-key-methods button:has(p) { min-height: 1.75rem; padding: 0 0.6rem; } "
         ".st-key-methods :is(button, label) p { font-size: 0.8rem; } .st-key-methods label p { opacity: 0.75; }"
     )
+    hidden = "div:has(> .st-key-remember), .st-key-remember { display: none; }"
     dark = st.context.theme.type == "dark"
     chosen = ".stApp button:is([aria-pressed=true], [aria-checked=true]) p { color: #8CC8F2; }" if dark else ""
-    return f"<style>@media (min-width: 1100px) {{ {wide} }} {pills} {chosen}</style>"
+    return f"<style>@media (min-width: 1100px) {{ {wide} }} {pills} {hidden} {chosen}</style>"
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from clcore.frames import Spread, replica_table, result_spreads
 from clcore.report import grouped
 from clcore.spec import RunSpec
 from clcore.store import LIVE, STATES, RunRow, Store
+from clcore.ui.classroom import may_steer, me, owner_words
 from clcore.ui.links import link_of
 from clcore.ui.running import method_title
 from clcore.ui.states import duration, face, plain_mark
@@ -52,17 +53,38 @@ def filters(store: Store) -> dict[str, Any]:
                                     format_func=methods.get)  # fmt: skip
     streams = columns[3].multiselect(_("Benchmark"), list(benchmarks), key="benchmarks",
                                      placeholder=_("all"), format_func=benchmarks.get)  # fmt: skip
+    whose = _whose()
     publish(
         "runs",
-        {"find": search or None, "states": states or None, "methods": chosen or None, "benchmarks": streams or None},
-    )
+        {"find": search or None, "states": states or None, "methods": chosen or None, "benchmarks": streams or None,
+         "whose": whose if whose == "mine" else None},
+    )  # fmt: skip
     given = {"search": search, "states": states, "methods": chosen, "benchmarks": streams}
+    if whose == "mine" and me():
+        given["owners"] = [me()]
     return {name: value for name, value in given.items() if value}
+
+
+def _whose() -> str:
+    """Mine or all. Asked only of somebody with a nickname; a link that asks for mine without one is answered."""
+    if not me():
+        if st.session_state.get("whose") == "mine":
+            st.info(_("These are the runs of all: without a nickname nobody can tell which are yours. Give one on the System "
+                      "page."), icon=":material/person_off:")  # fmt: skip
+        return st.session_state.get("whose", "all")
+    return st.segmented_control(
+        _("Whose runs"), ["all", "mine"], key="whose", required=True, default="all", label_visibility="collapsed",
+        format_func={"all": _("All runs"), "mine": _("Runs of {name}").format(name=me())}.get,
+    )  # fmt: skip
 
 
 def _filters_of(query: Query, allowed: dict[str, list[str]]) -> dict[str, Any]:
     chosen = {key: [v for v in query.get(key, []) if v in names] for key, names in allowed.items()}
-    return {"find": query.get("find", [""])[-1], **chosen}
+    whose = query.get("whose", ["all"])[-1]
+    if whose not in ("all", "mine"):
+        st.warning(_("`whose` can be mine or all, not '{value}': all runs are shown.").format(value=whose),
+                   icon=":material/link_off:")  # fmt: skip
+    return {"find": query.get("find", [""])[-1], "whose": "mine" if whose == "mine" else "all", **chosen}
 
 
 def history_table(store: Store, chosen: dict[str, Any]) -> list[RunRow]:
@@ -74,7 +96,7 @@ def history_table(store: Store, chosen: dict[str, Any]) -> list[RunRow]:
     rows = store.runs(**chosen, limit=PAGE_SIZE)
     fine_tuning = store.runs(methods={"finetune"}, states={"finished"}, limit=PAGE_SIZE)
     frame = history_frame(rows, fine_tuning)
-    unused = [column for column in ("name", "tags") if not frame[column].map(bool).any()]
+    unused = [column for column in ("name", "tags", "owner") if not frame[column].map(bool).any()]
     event = st.dataframe(
         frame.drop(columns=unused), hide_index=True, key="history", on_select="rerun", selection_mode="multi-row",
         height=min(38 + 35 * len(rows), 560), column_config=_columns(), alt=_("All runs, newest first"),
@@ -143,6 +165,7 @@ def _history_row(row: RunRow, mark: str, plain: FineTuning) -> dict[str, Any]:
         "name": row.name,
         "tags": list(row.tags),
         "method": method_title(spec.method.name),
+        "owner": owner_words(row.owner) if row.owner else "",
         "benchmark": row.benchmark,
         "scenario": row.scenario,
         "settings": _settings(row),
@@ -257,6 +280,7 @@ def _columns() -> dict[str, Any]:
         "time": c.TextColumn(_("Time"), width=60),
         "when": c.DatetimeColumn(_("Started"), format="distance", width=110),
         "id": c.TextColumn(_("Id"), width=110),
+        "owner": c.TextColumn(_("Who"), width=110),
     }  # fmt: skip
 
 
@@ -270,6 +294,7 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
             st.caption(_("Select runs to open, compare, export, cancel or delete them."))
         return
     live = [row for row in rows if row.state in LIVE]
+    locked = "" if may_steer(rows) else _("Only the instructor may change the runs of others.")
     results = [(row.id, row.result) for row in rows if row.result]
     with st.container(horizontal=True, key="run-actions"):
         if st.button(_("Open in the Lab"), type="primary", icon=":material/open_in_full:", key="open",
@@ -291,16 +316,15 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
         )  # fmt: skip
         stop = n_("Cancel {n} run", "Cancel {n} runs", len(live)) if live else _("Cancel")
         if st.button(stop, icon=":material/stop:", key="cancel-selected",
-                     disabled=not live):  # fmt: skip
+                     disabled=not live or bool(locked), help=locked or None):  # fmt: skip
             for row in live:
                 store.want(row.id, "cancel")
             st.rerun()
         if st.button(_("Name and tags …"), icon=":material/label:", key="label-selected",
                      help=_("A name for one run, tags for all that are selected.")):  # fmt: skip
             name_and_tag(store, rows)
-        if st.button(
-            n_("Delete {n} run …", "Delete {n} runs …", len(rows)), icon=":material/delete:", key="delete-selected"
-        ):
+        if st.button(n_("Delete {n} run …", "Delete {n} runs …", len(rows)), icon=":material/delete:",
+                     key="delete-selected", disabled=bool(locked), help=locked or None):  # fmt: skip
             confirm_delete(store, [row.id for row in rows])
 
 

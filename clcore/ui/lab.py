@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from clcore.errors import RequestError
 from clcore.spec import RunSpec
 from clcore.store import RunRow, Store
+from clcore.ui.classroom import may_steer, queue_runs
 from clcore.ui.earlier import finished_before, measured_seconds
 from clcore.ui.frame import wake_runner
 from clcore.ui.running import wishes
@@ -17,16 +19,23 @@ from clcore.ui.text import _, n_
 
 def action_row(store: Store, specs: Sequence[RunSpec], rows: Sequence[RunRow]) -> None:
     """Run, and what can be wished of the experiment shown. No `specs`: the controls ask for the impossible."""
-    can = wishes(rows)
+    can = wishes(rows if may_steer(rows) else ())
+    refused = ""
     with st.container(horizontal=True, vertical_alignment="center", key="actions"):
         if st.button(
             _("Run"), type="primary", icon=":material/play_arrow:", shortcut="Ctrl+Enter", key="run", disabled=not specs
         ):
-            start(store, specs)
+            try:
+                start(store, specs)
+            except RequestError as error:
+                refused = str(error)
         if rows:
             _wish_buttons(store, can)
         if specs:
             _plan(store, specs, rows)
+    with st.container(key="refusal"):  # always there: what comes and goes above a chart would draw it anew
+        if refused:
+            st.warning(refused, title=_("These runs were not queued"), icon=":material/front_hand:")
 
 
 def _wish_buttons(store: Store, can: dict[str, list[str]]) -> None:
@@ -43,14 +52,14 @@ def _wish_buttons(store: Store, can: dict[str, list[str]]) -> None:
 
 
 def start(store: Store, specs: Sequence[RunSpec]) -> None:
-    """Queues the runs as one experiment, wakes the runner and shows it. Raises StoreError, LabError."""
+    """Queues the runs as one experiment, wakes the runner and shows it. Raises RequestError, StoreError, LabError."""
     st.query_params["x"] = queue(store, specs)
     st.rerun()
 
 
 def queue(store: Store, specs: Sequence[RunSpec]) -> str:
-    """Queues the runs as one experiment and wakes the runner; returns the experiment. Raises StoreError, LabError."""
-    ids = store.add(list(specs))
+    """Queues the runs as one experiment and wakes the runner; returns the experiment. Raises as `queue_runs`."""
+    ids = queue_runs(store, specs)
     wake_runner()
     return store.run(ids[0]).experiment
 

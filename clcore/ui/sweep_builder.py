@@ -12,6 +12,7 @@ from clcore.errors import RequestError
 from clcore.outcomes import Outcome, Reading, conditions_key, references
 from clcore.spec import Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
 from clcore.store import Store
+from clcore.ui.classroom import refusals
 from clcore.ui.lab import queue
 from clcore.ui.links import MEMORIES, link_of, strength_grid
 from clcore.ui.states import duration
@@ -65,8 +66,9 @@ def sweep_builder(store: Store, like: RunSpec, found: Sequence[Outcome], timed: 
         with st.container(horizontal=True, vertical_alignment="center"):
             if st.button(_("Queue sweep"), type="primary", icon=":material/playlist_add:", key="queue-sweep",
                          disabled=not specs):  # fmt: skip
-                queue(store, specs)
-                st.rerun()
+                with refusals():
+                    queue(store, specs)
+                    st.rerun()
             if specs:
                 st.caption(plan_words(specs, timed), width="content")
                 st.page_link(

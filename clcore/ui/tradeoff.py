@@ -36,6 +36,7 @@ from clcore.tradeoff import (
     table,
 )
 from clcore.ui import states
+from clcore.ui.classroom import refusals
 from clcore.ui.frame import series_of, the_store, wake_runner
 from clcore.ui.history import open_in_lab
 from clcore.ui.lab import queue
@@ -230,8 +231,9 @@ def _nothing(store: Store) -> None:
             text_alignment="center",
         )  # fmt: skip
         if st.button(_("Run the first sweep"), type="primary", icon=":material/play_arrow:", key="first-sweep"):
-            queue(store, specs)
-            st.rerun()
+            with refusals():
+                queue(store, specs)
+                st.rerun()
         st.caption(plan_words(specs, ()).split(" · ")[0], text_alignment="center")
         st.space("small")
 

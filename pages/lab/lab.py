@@ -3,6 +3,7 @@
 import streamlit as st
 
 from clcore.errors import RequestError
+from clcore.ui.classroom import class_strip
 from clcore.ui.controls import experiment_form, publish_link
 from clcore.ui.frame import designed_errors, the_store, wake_runner
 from clcore.ui.lab import action_row
@@ -23,6 +24,7 @@ with st.container(key="page"), designed_errors():
         rows = shown_experiment(store)
         if refused:
             st.warning(refused, title=_("These settings do not go together"), icon=":material/rule:")
+    class_strip(store, rows)
     action_row(store, specs, rows)
     with st.container(key="experiment"):
         if rows:

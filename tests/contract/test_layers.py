@@ -86,6 +86,8 @@ TORCH_FREE = (
     "clcore.ui.history", "clcore.accounting", "clcore.outcomes", "clcore.tradeoff", "clcore.charts.tradeoff",
     "clcore.ui.tradeoff", "clcore.statistics", "clcore.comparison", "clcore.export.html", "clcore.export.importing",
     "clcore.ui.comparing", "clcore.ui.learn.page",
+    "clcore.ui.system.activity", "clcore.ui.system.people", "clcore.ui.system.installation", "clcore.diagnostics",
+    "clcore.datasets", "clcore.runner.load",
 )  # fmt: skip
 
 

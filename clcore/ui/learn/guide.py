@@ -16,6 +16,7 @@ from clcore.frames import Series, Spread
 from clcore.spec import RunSpec
 from clcore.store import LIVE, Classroom, Prediction, RunRow, Store
 from clcore.ui import states
+from clcore.ui.classroom import queue_runs, refusals
 from clcore.ui.frame import series_of, the_store, wake_runner
 from clcore.ui.learn.lessons import Lesson, Option, Question, Step, lessons, truth
 from clcore.ui.learn.link import LONGEST_NAME, key, publish_link, value
@@ -171,7 +172,11 @@ def _run_row(store: Store, step: Step, question: str, rows: list[RunRow | None],
         st.caption(told, width="content")
     if pressed:
         if missing:
-            store.add(missing)
+            with refusals():
+                queue_runs(store, missing)
+                missing = []
+            if missing:
+                return shown
             wake_runner()
         st.session_state[key("ran")] = [*(q for q in value("ran") if q != question), question]
         publish_link()

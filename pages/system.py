@@ -1,0 +1,6 @@
+"""Not a page: it only lets a fresh server find /system; pages/runs.py says why."""
+
+import runpy
+from pathlib import Path
+
+runpy.run_path(str(Path(__file__).parents[1] / "app.py"))
