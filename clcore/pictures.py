@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SIDE = 48
 COARSE_SIDE, COARSE_FROM = 24, 24  # replicas: a whole group goes through the network, and some methods do so many times
-SHARE = 0.03  # of the training time that maps between task ends may take
+SHARE = 0.04  # of the training time that maps between task ends may take
 POINTS = 40  # examples of a task beside its map
 EXAMPLES = 8
 

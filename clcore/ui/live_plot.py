@@ -91,11 +91,13 @@ async function draw(state, { spec, library: url, alt, failure }) {
     plot.style.height = figure.layout.height + 'px';
     plot.setAttribute('role', 'img');
     plot.setAttribute('aria-label', alt);
-    await window.Plotly.react(plot, figure.data, { ...figure.layout, autosize: true }, {
+    const config = {
       responsive: false, displaylogo: false, displayModeBar: 'hover',
       modeBarButtonsToRemove: ['sendChartToCloud', 'lasso2d', 'select2d', 'zoomIn2d', 'zoomOut2d', 'toggleSpikelines'],
       toImageButtonOptions: { format: 'svg', filename: 'forgetting-lab', scale: 2 },
-    });
+    };
+    const layout = { ...figure.layout, autosize: true };
+    await window.Plotly.react(plot, { data: figure.data, layout, config, frames: figure.frames || [] });
     state.spec = spec; state.look = look; error.hidden = true;
   } catch (problem) {
     error.textContent = failure + ' (' + problem.message + ')';
@@ -165,6 +167,7 @@ def publish_plotly() -> Path:
 def live_plot(figure: dict[str, Any], key: str, *, alt: str) -> None:
     """Draws or updates the figure on the node called `key`; colours may be theme tokens (`clcore.charts.theme`).
 
+    A figure with `frames` is a film: its own buttons and slider play them in the browser, without asking the server.
     `alt` is read aloud in place of the picture.
     """
     data = {
