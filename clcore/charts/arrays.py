@@ -72,7 +72,7 @@ def bars(
         "layout": layout(
             HEIGHT, revision, bargap=0.35,
             xaxis=axis(of, type="category", showgrid=False, **_sparse(labels)),
-            yaxis=axis(unit, range=[1.06 * least, 1.08 * top or 1.0], exponentformat="power"),
+            yaxis=axis(unit, range=[1.06 * least, 1.08 * top if top > 0 else -0.1 * least or 1.0], exponentformat="power"),
             shapes=[{
                 "type": "line", "xref": "x domain", "yref": "y", "x0": 0, "x1": 1, "y0": line, "y1": line,
                 "line": {"color": "@text/0.6", "dash": "dot", "width": 1.2}, "visible": reference is not None,
@@ -147,13 +147,13 @@ def heat(
     return Drawn(figure, table)
 
 
-def image(z: np.ndarray, *, unit: str, top: float, revision: str = "") -> Drawn:
+def image(z: np.ndarray, *, unit: str, bottom: float, top: float, revision: str = "") -> Drawn:
     """A picture of the input (h, w): a number for each pixel, in square cells."""
     cells = [[rounded(v) for v in line] for line in z]
     bare = {"showgrid": False, "showticklabels": False, "ticks": "", "showline": False}
     figure = {
         "data": [{
-            "type": "heatmap", "z": cells, "zmin": 0, "zmax": top or 1.0, "colorscale": scale(CIVIDIS),
+            "type": "heatmap", "z": cells, "zmin": bottom, "zmax": max(top, bottom + 1e-9), "colorscale": scale(CIVIDIS),
             "hovertemplate": _("row %{y}, column %{x}") + "<br><b>%{z:.4g}</b><extra></extra>",
             "colorbar": _colorbar(unit, ""),
         }],

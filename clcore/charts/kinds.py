@@ -24,7 +24,8 @@ class Reading:
     """One array of a method, as it is looked at.
 
     history   after task k (1-based): (n, …), one row a network; only tasks up to the one looked at
-    peak      the largest value after any task, so that pictures of different tasks have one scale
+    floor     the smallest value after any task, and
+    peak      the largest, so that pictures of different tasks have one scale
     beside    other arrays of the same method after the same task, by name: (n, …)
     units     what the output units stand for
     """
@@ -34,6 +35,7 @@ class Reading:
     history: Mapping[int, np.ndarray]
     tasks: Sequence[str]
     units: Sequence[str] = ()
+    floor: float = 0.0
     peak: float = 1.0
     beside: Mapping[str, np.ndarray] = field(default_factory=dict)
     revision: str = ""
@@ -128,7 +130,7 @@ def input_image(unit: Callable[[], str]) -> Draw:
             labels = [str(i + 1) for i in range(now.mean.size)]
             return arrays.bars(now, labels, of=_("input"), unit=unit(), top=r.peak, revision=r.revision)
         z = now.mean.reshape(-1, *now.mean.shape[-2:]).mean(0)
-        return arrays.image(z, unit=unit(), top=r.peak, revision=r.revision)
+        return arrays.image(z, unit=unit(), bottom=r.floor, top=r.peak, revision=r.revision)
 
     return draw
 

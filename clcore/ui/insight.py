@@ -13,7 +13,7 @@ from clcore.charts.arrays import Drawn
 from clcore.charts.kinds import SATELLITES, Reading, kind_of, parted
 from clcore.charts.regions import moment_words, regions_figure, regions_table, right_counts
 from clcore.frames import Config, Series
-from clcore.insights import Plane, image_of, thinned_moments
+from clcore.insights import Plane, image_of, over, thinned_moments
 from clcore.store import RunRow
 from clcore.ui.live_plot import live_plot
 from clcore.ui.text import _, n_
@@ -99,11 +99,10 @@ def regions_tables(rows: Sequence[tuple[RunRow, Series, Config, str]]) -> None:
 
 def look_inside(row: RunRow, series: Series, config: Config, title: str, setting: str) -> None:
     """A drawer with the pictures of the run looked at; built only while it is open."""
-    with st.expander(
-        _("Look inside: {method}").format(method=title), icon=":material/frame_inspect:", key="inside", on_change="rerun"
-    ) as drawer:
+    with st.expander(_("Look inside"), icon=":material/frame_inspect:", key="inside", on_change="rerun") as drawer:
         if not drawer.open:
             return
+        st.markdown(f"**{title}**")
         names = [name for name in series.insights.names if parted(name)[1] not in SATELLITES]
         asked = _asked(series, config)
         if not names and not asked:
@@ -165,6 +164,8 @@ def _picture(
         return
     task = moments[-1]
     drawn = _drawn(row.id, series.insights.version, full, task, tuple(replicas), series)
+    if len(replicas) > 1 and "error_y" in drawn.figure["data"][0]:
+        notes.append(_("whiskers: their range") if len(replicas) == 2 else _("whiskers: 95 % t-interval"))
     live_plot(drawn.figure, key=f"inside-plot-{_css(full)}",
               alt=_("{title}, after T{k}, {networks}.").format(title=heading, k=task, networks=notes[0]))  # fmt: skip
     if task < min(chosen, series.finished_tasks or chosen):
@@ -198,9 +199,7 @@ def _networks(series: Series, config: Config, full: str, averaged: bool) -> tupl
     n = len(members)
     if n == 1:
         return members, [seed, _("recorded for the first networks only")]
-    if n == 2:
-        return members, [_("mean and range of 2 seeds")]
-    return members, [_("mean of {n} seeds, bars with 95 % t-intervals").format(n=n)]
+    return members, [_("mean of {n} seeds").format(n=n)]
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
@@ -208,6 +207,7 @@ def _drawn(run_id: str, version: int, full: str, task: int, replicas: tuple[int,
     """One picture: built once for all who look, and anew when a picture comes."""
     kind, insights = kind_of(full), _series.insights
     history = _history(_series, full, replicas)
+    floor, peak = _extent(history)
     prefix = full.rpartition(".")[0]
     beside = {
         parted(name)[1]: np.stack(list(rows.values()))
@@ -216,7 +216,7 @@ def _drawn(run_id: str, version: int, full: str, task: int, replicas: tuple[int,
     }
     reading = Reading(
         name=full, task=task, history={k: v for k, v in history.items() if k <= task}, tasks=_series.tasks,
-        units=_series.started.units, peak=_peak(history), beside=beside, revision=f"{run_id}/{full}",
+        units=_series.started.units, floor=floor, peak=peak, beside=beside, revision=f"{run_id}/{full}",
     )  # fmt: skip
     return kind.draw(reading)
 
@@ -230,16 +230,14 @@ def _history(series: Series, full: str, replicas: Sequence[int]) -> dict[int, np
     return found
 
 
-def _peak(history: dict[int, np.ndarray]) -> float:
-    """The largest mean after any task, with room for the intervals that bars have."""
-    tops = []
-    for stack in history.values():
-        spread = stack.std(0, ddof=1) if 1 < len(stack) else 0
-        finite = np.asarray(stack.mean(0) + (spread if stack[0].ndim < 2 else 0))
-        finite = finite[np.isfinite(finite)]
-        if finite.size:
-            tops.append(float(finite.max()))
-    return max(tops, default=1.0) or 1.0
+def _extent(history: dict[int, np.ndarray]) -> tuple[float, float]:
+    """The smallest and the largest value after any task: of the intervals where bars have them, else of the means."""
+    values = [over(stack) for stack in history.values()]
+    low, high = ([v.mean if v.mean.ndim > 1 else edge for v, edge in zip(values, edges, strict=True)]
+                 for edges in ([v.low for v in values], [v.high for v in values]))  # fmt: skip
+    found = [np.asarray(edge)[np.isfinite(edge)] for edge in (*low, *high)]
+    found = [edge for edge in found if edge.size]
+    return (min(float(e.min()) for e in found), max(float(e.max()) for e in found)) if found else (0.0, 1.0)
 
 
 # ---- examples -------------------------------------------------------------------------------------------------------
