@@ -6,7 +6,7 @@ A `Series` holds one; arrays come out as numpy, one row a network. No torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -39,6 +39,16 @@ def over(stack: np.ndarray) -> Over:
         return Over(mean, stack.min(0), stack.max(0), n)
     half = float(stdtrit(n - 1, 0.975)) * stack.std(0, ddof=1) / math.sqrt(n)
     return Over(mean, mean - half, mean + half, n)
+
+
+def extent(history: Mapping[int, np.ndarray]) -> tuple[float, float]:
+    """The smallest and the largest value after any task: of the intervals where bars have them, else of the means."""
+    values = [over(stack) for stack in history.values()]
+    low, high = ([v.mean if v.mean.ndim > 1 else edge for v, edge in zip(values, edges, strict=True)]
+                 for edges in ([v.low for v in values], [v.high for v in values]))  # fmt: skip
+    found = [np.asarray(edge)[np.isfinite(edge)] for edge in (*low, *high)]
+    found = [edge for edge in found if edge.size]
+    return (min(float(e.min()) for e in found), max(float(e.max()) for e in found)) if found else (0.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -44,19 +44,20 @@ def rounded(value: float) -> float | None:
 
 
 def bars(
-    values: Over, labels: Sequence[str], *, of: str, unit: str, top: float, reference: float | None = None,
-    revision: str = "",
+    values: Over, labels: Sequence[str], *, of: str, unit: str, bottom: float, top: float,
+    reference: float | None = None, revision: str = "",
 ) -> Drawn:  # fmt: skip
     """A bar for each entry, with its interval over networks.
 
     of         what the entries are: "layer", "task"
     unit       what the height is
-    top        the largest value of all moments, so that bars of different tasks compare
+    bottom     the smallest value of all moments, and
+    top        the largest, so that bars of different tasks compare
     reference  a value that means "nothing has changed", drawn as a line
     """
     mean = [rounded(v) for v in values.mean]
     low, high = ([rounded(v) for v in values.low], [rounded(v) for v in values.high])
-    least = min([0.0, *(v for v in low if v is not None)])
+    least = min(0.0, bottom)
     trace = {
         "type": "bar", "x": list(labels), "y": mean, "marker": {"color": "@c0"}, "showlegend": False,
         "customdata": [_interval_words(*row, values.n) for row in zip(low, high, strict=True)],

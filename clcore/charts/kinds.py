@@ -92,7 +92,7 @@ def unit_labels(units: Sequence[str], n: int) -> list[str]:
 def by_layer(unit: Callable[[], str], hidden: bool = False) -> Draw:
     def draw(r: Reading) -> Drawn:
         names = layer_names(r.now.mean.size, hidden)
-        return arrays.bars(r.now, names, of=_("layer"), unit=unit(), top=r.peak, revision=r.revision)
+        return arrays.bars(r.now, names, of=_("layer"), unit=unit(), bottom=r.floor, top=r.peak, revision=r.revision)
 
     return draw
 
@@ -107,7 +107,7 @@ def by_task(unit: Callable[[], str], reference: float | None = None) -> Draw:
             return arrays.over_tasks(moments, values, len(r.tasks), unit=unit(), revision=r.revision)
         labels = task_labels(r.now.mean.size)
         return arrays.bars(
-            r.now, labels, of=_("task"), unit=unit(), top=r.peak, reference=reference, revision=r.revision
+            r.now, labels, of=_("task"), unit=unit(), bottom=r.floor, top=r.peak, reference=reference, revision=r.revision
         )
 
     return draw
@@ -116,7 +116,7 @@ def by_task(unit: Callable[[], str], reference: float | None = None) -> Draw:
 def by_unit(unit: Callable[[], str]) -> Draw:
     def draw(r: Reading) -> Drawn:
         labels = unit_labels(r.units, r.now.mean.size)
-        return arrays.bars(r.now, labels, of=_("class"), unit=unit(), top=r.peak, revision=r.revision)
+        return arrays.bars(r.now, labels, of=_("class"), unit=unit(), bottom=r.floor, top=r.peak, revision=r.revision)
 
     return draw
 
@@ -128,7 +128,7 @@ def input_image(unit: Callable[[], str]) -> Draw:
         now = r.now
         if now.mean.ndim < 2:
             labels = [str(i + 1) for i in range(now.mean.size)]
-            return arrays.bars(now, labels, of=_("input"), unit=unit(), top=r.peak, revision=r.revision)
+            return arrays.bars(now, labels, of=_("input"), unit=unit(), bottom=r.floor, top=r.peak, revision=r.revision)
         z = now.mean.reshape(-1, *now.mean.shape[-2:]).mean(0)
         return arrays.image(z, unit=unit(), bottom=r.floor, top=r.peak, revision=r.revision)
 
@@ -453,7 +453,7 @@ def by_shape(r: Reading) -> Drawn:
         return by_task(lambda: _("value"))(r)
     if now.ndim == 1 and now.size <= FEW:
         labels = [str(i + 1) for i in range(now.size)]
-        return arrays.bars(r.now, labels, of=_("entry"), unit=_("value"), top=r.peak, revision=r.revision)
+        return arrays.bars(r.now, labels, of=_("entry"), unit=_("value"), bottom=r.floor, top=r.peak, revision=r.revision)
     if now.ndim == 1:
         return raster(lambda: _("entry"), lambda: _("value"))(r)
     if now.ndim >= 3 and min(now.shape[-2:]) >= 4:

@@ -102,9 +102,8 @@ def _map_traces(panel: int, plane: Plane, bounds: Bounds, units: Sequence[str]) 
         "hoverinfo": "skip", "zsmooth": False, **where,
     }  # fmt: skip
     line = {
-        "type": "contour", "z": z, **places, "showscale": False, "hoverinfo": "skip",
-        "contours": {"coloring": "none", "start": 0.5, "end": n - 1.5, "size": 1, "showlabels": False},
-        "line": {"color": "@text/0.75", "width": 1.4, "smoothing": 0}, **where,
+        "type": "scatter", "mode": "lines", **_borders(plane, panel, bounds), "hoverinfo": "skip", "connectgaps": False,
+        "line": {"color": "@text/0.8", "width": 1.5}, **where,
     }  # fmt: skip
     return [heat, line]
 
@@ -143,8 +142,11 @@ def _marks(plane: Plane, j: int, own: Sequence[Point], bounds: Bounds) -> dict[s
 def _frame(
     plane: Plane, points: Sequence[Sequence[Point]], bounds: Bounds, panels: int, across: int, down: int
 ) -> dict[str, Any]:
-    grids = [{"z": _grid(plane, panel)} for panel in range(panels) for _twice in range(2)]
-    marks = [{"marker": _marks(plane, j, own, bounds)} for j, own in enumerate(points)]
+    grids = [
+        part for i in range(panels)
+        for part in ({"type": "heatmap", "z": _grid(plane, i)}, {"type": "scatter", **_borders(plane, i, bounds)})
+    ]  # fmt: skip
+    marks = [{"type": "scatter", "marker": _marks(plane, j, own, bounds)} for j, own in enumerate(points)]
     labels = [_moment_label(plane), *_panel_labels(panels, across, down)]
     return {"name": _name(plane), "data": grids + marks, "layout": {"annotations": labels}}
 
@@ -162,6 +164,34 @@ def _grid(plane: Plane, panel: int) -> list[list[int | None]]:
         side = next((len(m) for m in plane.maps if m is not None), 2)
         return [[None] * side for _row in range(side)]
     return found.tolist()
+
+
+def _borders(plane: Plane, panel: int, bounds: Bounds) -> dict[str, list[float | None]]:
+    """The sides of cells at which the answer changes: two ends and a gap each."""
+    found = plane.maps[panel] if panel < len(plane.maps) else None
+    if found is None:
+        return {"x": [], "y": []}
+    side = len(found)
+    (x0, x1), (y0, y1) = bounds
+    xs = [round(x0 + (x1 - x0) * i / side, 4) for i in range(side + 1)]
+    ys = [round(y0 + (y1 - y0) * i / side, 4) for i in range(side + 1)]
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for column in range(1, side):  # upright sides, joined while they follow each other
+        for start, end in _stretches(found[:, column] != found[:, column - 1]):
+            x += [xs[column], xs[column], None]
+            y += [ys[start], ys[end], None]
+    for row in range(1, side):
+        for start, end in _stretches(found[row] != found[row - 1]):
+            x += [xs[start], xs[end], None]
+            y += [ys[row], ys[row], None]
+    return {"x": x, "y": y}
+
+
+def _stretches(marked: np.ndarray) -> list[tuple[int, int]]:
+    """Where runs of True begin and end (exclusive)."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], marked.astype(np.int8), [0]))))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def _answers(answers: np.ndarray | None, own: Sequence[Point], bounds: Bounds) -> list[int] | None:
@@ -249,7 +279,7 @@ def _name(plane: Plane) -> str:
 def _slider(planes: Sequence[Plane]) -> dict[str, Any]:
     still = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     return {
-        "active": len(planes) - 1, "x": 0.27, "len": 0.73, "y": 0, "yanchor": "top", "pad": {"t": 18, "b": 0, "l": 0, "r": 4},
+        "active": len(planes) - 1, "x": 0.36, "len": 0.64, "y": 0, "yanchor": "top", "pad": {"t": 18, "b": 0, "l": 0, "r": 4},
         "currentvalue": {"visible": False}, "ticklen": 0, "minorticklen": 0, "font": {"size": 10, "color": "@text/0.75"},
         "bgcolor": "@border", "activebgcolor": "@c0", "bordercolor": "@border",
         "steps": [
@@ -272,7 +302,7 @@ def _buttons() -> dict[str, Any]:
         "font": {"size": 11, "color": "@text"},
         "buttons": [
             {"label": "▶", "method": "animate", "args": play(180)},
-            {"label": "▷", "method": "animate", "args": play(700)},
+            {"label": _("slow"), "method": "animate", "args": play(700)},
             {"label": "❚❚", "method": "animate", "args": stop},
         ],
     }  # fmt: skip

@@ -13,7 +13,7 @@ from clcore.charts.arrays import Drawn
 from clcore.charts.kinds import SATELLITES, Reading, kind_of, parted
 from clcore.charts.regions import moment_words, regions_figure, regions_table, right_counts
 from clcore.frames import Config, Series
-from clcore.insights import Plane, image_of, over, thinned_moments
+from clcore.insights import Plane, extent, image_of, thinned_moments
 from clcore.store import RunRow
 from clcore.ui.live_plot import live_plot
 from clcore.ui.text import _, n_
@@ -207,7 +207,7 @@ def _drawn(run_id: str, version: int, full: str, task: int, replicas: tuple[int,
     """One picture: built once for all who look, and anew when a picture comes."""
     kind, insights = kind_of(full), _series.insights
     history = _history(_series, full, replicas)
-    floor, peak = _extent(history)
+    floor, peak = extent(history)
     prefix = full.rpartition(".")[0]
     beside = {
         parted(name)[1]: np.stack(list(rows.values()))
@@ -228,16 +228,6 @@ def _history(series: Series, full: str, replicas: Sequence[int]) -> dict[int, np
         if rows:
             found[k] = np.stack(rows)
     return found
-
-
-def _extent(history: dict[int, np.ndarray]) -> tuple[float, float]:
-    """The smallest and the largest value after any task: of the intervals where bars have them, else of the means."""
-    values = [over(stack) for stack in history.values()]
-    low, high = ([v.mean if v.mean.ndim > 1 else edge for v, edge in zip(values, edges, strict=True)]
-                 for edges in ([v.low for v in values], [v.high for v in values]))  # fmt: skip
-    found = [np.asarray(edge)[np.isfinite(edge)] for edge in (*low, *high)]
-    found = [edge for edge in found if edge.size]
-    return (min(float(e.min()) for e in found), max(float(e.max()) for e in found)) if found else (0.0, 1.0)
 
 
 # ---- examples -------------------------------------------------------------------------------------------------------
