@@ -2,6 +2,7 @@
 
 Arrays are plain nested lists with a replica axis first; a number without meaning is None. Accuracies are fractions in 0..1.
 `replicas` names the rows of an array by their position in `RunStarted.replicas` (large runs train in groups).
+Pictures are text instead: a byte a point, packed by clcore/packing.py.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class RunStarted(_Event):
     train_examples: list[int] = Field(description="training examples per task (T); the smallest over replicas")
     device: str
     versions: dict[str, str] = {}
+    units: list[str] = Field([], description="the class of each output unit (O); empty where it stands for several")
     note: str = Field("", description="a sentence when something asked for was dropped, such as an axis a method lacks")
 
 
@@ -128,6 +130,46 @@ class Insight(_Event):
     arrays: dict[str, Any]
 
 
+class Regions(_Event):
+    """What networks answer everywhere in a two-dimensional input space: one network of each setting, thinned.
+
+    Each map is side × side bytes, the output unit answered at the middle of each cell, from the lower left corner row by
+    row upwards.
+    """
+
+    type: Literal["regions"] = "regions"
+    task: int = Field(description="tasks seen; 0 for the untrained network")
+    position: float = Field(description="tasks trained, with fraction")
+    replicas: list[int]
+    side: int
+    bounds: tuple[tuple[float, float], tuple[float, float]]
+    maps: list[list[str | None]] = Field(
+        description="(replicas, M): one map for all tasks (M = 1), or one for each; None for a task without an answer"
+    )
+    points: list[list[tuple[float, float, int]]] | None = Field(
+        None, description="some training examples (x, y, output unit) of each task (T); once, with the untrained network"
+    )
+
+
+class Example(_Event):
+    """A test example that is asked about again and again."""
+
+    task: int = Field(description="1-based: the task it belongs to")
+    label: str
+    shape: tuple[int, ...] = Field(description="(height, width) or (channels, height, width)")
+    image: str = Field(description="a byte a pixel, packed")
+
+
+class Answers(_Event):
+    """What networks call a few fixed test examples after a task: one network of each setting."""
+
+    type: Literal["answers"] = "answers"
+    task: int = Field(description="tasks seen; 0 for the untrained network")
+    replicas: list[int]
+    called: list[list[str | None]] = Field(description="(replicas, n) names of classes; None where no answer has a meaning")
+    examples: list[Example] | None = Field(None, description="(n), once, with the untrained network")
+
+
 class Resumed(_Event):
     """Training goes on from a checkpoint: the events after `from_seq` (and before this one) no longer count."""
 
@@ -156,8 +198,8 @@ class RunCancelled(_Event):
 
 
 Event = Annotated[
-    RunStarted | Preparing | PhaseStarted | Progress | Evaluated | TaskFinished | Diverged | Insight | Resumed
-    | RunFinished | RunFailed | RunCancelled,
+    RunStarted | Preparing | PhaseStarted | Progress | Evaluated | TaskFinished | Diverged | Insight | Regions | Answers
+    | Resumed | RunFinished | RunFailed | RunCancelled,
     Field(discriminator="type"),
 ]  # fmt: skip
 _adapter: TypeAdapter[Event] = TypeAdapter(Event)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from clcore import events as ev
 from clcore import metrics
+from clcore.insights import Insights
 
 COLUMNS = ["mean", "low", "high", "n", "diverged", "total"]
 METRICS = ("acc", "forgetting", "bwt", "learning_accuracy")
@@ -82,6 +83,7 @@ class Series:
     position: float = 0.0
     resumes: int = 0
     diverged: dict[int, tuple[int, ev.Diverged]] = field(default_factory=dict)
+    insights: Insights = field(default_factory=Insights)
     _live: dict[float, dict[int, _Point]] = field(default_factory=dict)
     _rows: dict[int, tuple[int, ev.TaskFinished]] = field(default_factory=dict)
     _curve_rows: dict[tuple[Config, float], list[tuple]] = field(default_factory=dict)
@@ -97,7 +99,7 @@ class Series:
         return self
 
     def _fold(self, seq: int, event: ev.Event) -> None:
-        if not isinstance(event, ev.Progress | ev.Evaluated | ev.PhaseStarted):
+        if not isinstance(event, ev.Progress | ev.Evaluated | ev.PhaseStarted | ev.Regions):
             self._known.clear()
         match event:
             case ev.Preparing():
@@ -120,6 +122,8 @@ class Series:
             case ev.Diverged():
                 self.diverged[event.replica] = (seq, event)
                 self._curve_rows.clear()
+            case ev.Insight() | ev.Regions() | ev.Answers():
+                self.insights.fold(seq, event)
             case ev.Resumed():
                 self.preparing = None
                 self._rewind(event.from_seq)
@@ -139,6 +143,7 @@ class Series:
         self._rows = {task: entry for task, entry in self._rows.items() if entry[0] <= seq}
         self.diverged = {r: entry for r, entry in self.diverged.items() if entry[0] <= seq}
         self._curve_rows.clear()
+        self.insights.rewind(seq)
 
     def _forget_curve(self, at: float) -> None:
         for config in self.configs:

@@ -25,6 +25,7 @@ from clcore.methods.parts.guard import Guard
 from clcore.minibatches import MiniBatches
 from clcore.networks.classifier import Classifier
 from clcore.optimizers import make_optimizer, steps_of
+from clcore.pictures import Pictures
 from clcore.probe import Probe
 from clcore.randomness import Generators
 from clcore.spec import Replica, RunSpec
@@ -136,6 +137,7 @@ class Learner:
         self.generators = Generators(self.seeds, "batches")
         self.evaluator = Evaluator(self.method, self.classifier, self.stream, run.live_examples, control.at_step)
         self.clock = self.counters.clock(control)
+        self.pictures = Pictures(self, benchmark.facts.class_names)
         self._last_step = 0
         self._kept_optimizers: list[torch.optim.Optimizer] | None = None
 

@@ -22,6 +22,7 @@ from clcore.errors import Cancelled, LabError, RequestError, TrainingError
 from clcore.events import Event, Preparing, ReplicaInfo, Resumed, RunFinished, RunStarted, TaskFinished
 from clcore.fitting import Fitted, fitted
 from clcore.learner import Learner, Rows
+from clcore.pictures import unit_names
 from clcore.spec import Replica, RunSpec, from_json
 
 Report = Callable[[Event], Any]
@@ -66,6 +67,7 @@ class _Session:
         _wake(self.device)
         build = registry.find("benchmark", run.benchmark, registry.benchmarks())
         benchmark: Benchmark = build(dict(run.options), scenario=run.scenario, data_dir=data_dir, device=self.device)
+        self._class_names = build.facts.class_names
         capacity.check_fits(run, build, build.facts.classes, self.device)  # at least; exactly once the stream is known
         benchmark.prepare(_Announcer(report, announce, self.control))
         self.stream: Stream = benchmark.stream([r.seed for r in run.replicas])
@@ -121,6 +123,8 @@ class _Session:
         self.test.append(self._gathered([learner.row(seen, "test") for learner in self.learners]))
         self.validation.append(self._gathered([learner.row(seen, "validation") for learner in self.learners]))
         self.footprints.append(self._gathered([learner.footprint() for learner in self.learners]))
+        for learner in self.learners:
+            learner.pictures.after(seen)
         seq = self.report(
             TaskFinished(
                 task=seen, test=self.test[-1], validation=self.validation[-1], footprint=self.footprints[-1],
@@ -175,6 +179,7 @@ class _Session:
             device=self._device_name(),
             versions=_versions(),
             note=self._note(),
+            units=unit_names(self.stream, self._class_names),
         )  # fmt: skip
 
     def _device_name(self) -> str:

@@ -128,6 +128,8 @@ class Watch:
                     replicas=learner.members, accuracy=learner.readable(accuracy),
                 )
             )  # fmt: skip
+        if done < self.total:  # a task's end is drawn anyhow
+            learner.pictures.between(self.task.index + 1, position)
 
     def _progress(self, position: float, terms: Terms) -> None:
         learner = self.learner

@@ -26,7 +26,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "seeds": (1, 20), "epochs": (1, 10_000), "batch": (1, 65_536), "lr": (1e-6, 100.0), "momentum": (0.0, 0.999),
     "decay": (0.0, 10.0), "bytes": (0, 10**15),
 }  # fmt: skip
-VIEW = {"matrix": "accuracy", "axis": "tasks", "row0": False, "future": False}
+VIEW = {"matrix": "accuracy", "axis": "tasks", "row0": False, "future": False, "inside": False}
 VIEW_CHOICES = {"matrix": ["accuracy", "forgetting"], "axis": ["tasks", "epochs"]}
 
 

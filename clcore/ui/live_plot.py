@@ -100,7 +100,7 @@ async function draw(state, { spec, library: url, alt, failure, saves }, tell) {
     plot.style.height = figure.layout.height + 'px';
     plot.setAttribute('role', 'img');
     plot.setAttribute('aria-label', alt);
-    await window.Plotly.react(plot, figure.data, { ...figure.layout, autosize: true }, {
+    const config = {
       responsive: false, displaylogo: false, displayModeBar: 'hover',
       modeBarButtonsToRemove: ['toImage', 'sendChartToCloud', 'lasso2d', 'select2d', 'zoomIn2d', 'zoomOut2d',
         'toggleSpikelines'],
@@ -108,7 +108,9 @@ async function draw(state, { spec, library: url, alt, failure, saves }, tell) {
         name: format, title: saves[format],
         icon: format === 'svg' ? window.Plotly.Icons.camera : window.Plotly.Icons.disk, click: (node) => save(node, format),
       })),
-    });
+    };
+    const layout = { ...figure.layout, autosize: true };
+    await window.Plotly.react(plot, { data: figure.data, layout, config, frames: figure.frames || [] });
     state.spec = spec; state.look = look; error.hidden = true;
     state.tell = tell;
     if (!state.listens) {
@@ -184,6 +186,7 @@ def publish_plotly() -> Path:
 def live_plot(figure: dict[str, Any], key: str, *, alt: str, on_click: Callable[[str], None] | None = None) -> None:
     """Draws or updates the figure on the node called `key`; colours may be theme tokens (`clcore.charts.theme`).
 
+    A figure with `frames` is a film: its own buttons and slider play them in the browser, without asking the server.
     `alt` is read aloud in place of the picture. `on_click` is called with the id of a point (its trace's `ids`) before the
     page runs again.
     """

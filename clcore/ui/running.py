@@ -17,7 +17,7 @@ from clcore.errors import UnknownName
 from clcore.frames import COLUMNS, Config, Series, Spread
 from clcore.spec import RunSpec
 from clcore.store import RunRow, Store
-from clcore.ui import states
+from clcore.ui import insight, states
 from clcore.ui.controls import publish_link
 from clcore.ui.explanation import Story, explain, spoken
 from clcore.ui.frame import series_of, the_store
@@ -119,7 +119,30 @@ def _draw(store: Store, rows: Sequence[RunRow]) -> None:
             for column, row in panel_grid(group):
                 with column, st.container(border=True, key=f"panel-{row.id}"):
                     _panel(row, series[row.id], places.get(row.id))
+    with st.container(key="regions"):
+        _regions(rows, series)
     _details(rows, series)
+
+
+def _regions(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
+    """The maps of a two-dimensional stream, run beside run."""
+    drawn = [row for row in rows if insight.has_regions(series[row.id])]
+    if not drawn:
+        return
+    configs = {row.id: shown_config(row, series[row.id]) for row in drawn}
+    titles = {row.id: run_label(row, rows) for row in drawn}
+    st.markdown(f"**{_('Decision regions')}**")
+    st.caption(insight.regions_note())
+    for column, row in panel_grid(drawn):
+        with column, st.container(border=True, key=f"map-{row.id}"):
+            insight.regions_panel(row, series[row.id], configs[row.id], titles[row.id], setting_words(row, series[row.id]))
+    insight.regions_tables([(row, series[row.id], configs[row.id], titles[row.id]) for row in drawn])
+
+
+def setting_words(row: RunRow, series: Series) -> str:
+    """The setting that a run shows, where it has one."""
+    part = row.spec.method.swept_part
+    return config_words(shown_config(row, series), part.strength.symbol if part else "")
 
 
 def panel_grid(things: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
@@ -334,7 +357,7 @@ def _result_line(series: Series, config: Config) -> str:
 
 
 def _details(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
-    labels = {row.id: _run_label(row, rows) for row in rows}
+    labels = {row.id: run_label(row, rows) for row in rows}
     with st.container(border=True, key="details"):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             if st.session_state.get("closer") not in labels:
@@ -360,6 +383,7 @@ def _details(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
             _tiles(one, config)
     with st.expander(_("Show as table"), icon=":material/table:", key="table"):
         _tables(row, one, config)
+    insight.look_inside(row, one, config, labels[row.id], setting_words(row, one))
 
 
 def _choice_of(labels: dict[str, str]) -> str:
@@ -371,7 +395,7 @@ def _choice_of(labels: dict[str, str]) -> str:
     return st.selectbox(_("Look closer at"), list(labels), key="closer", format_func=labels.get, width=280)
 
 
-def _run_label(row: RunRow, rows: Sequence[RunRow]) -> str:
+def run_label(row: RunRow, rows: Sequence[RunRow]) -> str:
     several = len({r.scenario for r in rows}) > 1
     return method_title(row.method) + (f" · {row.scenario}" if several else "")
 

@@ -11,9 +11,21 @@ import torch
 from clcore import capacity
 from clcore.control import Control
 from clcore.errors import Cancelled, RequestError, TooLarge, TrainingError
-from clcore.events import Diverged, Evaluated, PhaseStarted, Progress, Resumed, RunFinished, RunStarted, TaskFinished
+from clcore.events import (
+    Answers,
+    Diverged,
+    Evaluated,
+    PhaseStarted,
+    Progress,
+    Regions,
+    Resumed,
+    RunFinished,
+    RunStarted,
+    TaskFinished,
+)
 from clcore.methods.base import Method
 from clcore.methods.composition import seam_owners
+from clcore.packing import unpacked
 from tests.training_cases import digits_run, identical, learner_for, result_of, trained, weights_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -367,3 +379,100 @@ def test_validation_is_measured_beside_the_test_data():
     validation = matrix(result, which="validation_matrix")
     assert len(validation) == 4 and validation[3][2] > 0.7 and validation != matrix(result)
     assert matrix(result_of(digits_run("finetune", options={"validation": 0.0})), which="validation_matrix") is None
+
+
+TOY = dict(benchmark="toy-2d", epochs=2, tasks=4, hidden=(9, 5), batch_size=5)
+
+
+@pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+@pytest.mark.parametrize("method", ["finetune", "ewc", "er", "vcl", "icarl", "bic"])
+def test_drawing_regions_does_not_change_a_single_number(method, scenario):
+    if method in ("icarl", "bic") and scenario != "class":
+        pytest.skip("a method of the class scenario")
+    case = dict(TOY, scenario=scenario, seeds=(0, 1))
+    quiet, watched = (result_of(digits_run(method, live_points=n, **case))["replicas"] for n in (0, 30))
+    assert quiet == watched
+
+
+def regions(**case):
+    events = []
+    learner_run = digits_run(**{**TOY, "live_points": 20, **case})
+    result_of(learner_run, report=events.append)
+    return learner_run, events[0], [e for e in events if isinstance(e, Regions)]
+
+
+def test_regions_are_what_the_network_answers():
+    """The untrained map and the one after every task; one of the first seed's networks of each setting."""
+    run, started, maps = regions(method="ewc", seeds=(0, 1), strengths=(1, 30))
+    assert [e.task for e in maps if e.position == e.task] == [0, 1, 2, 3, 4]
+    assert {tuple(e.replicas) for e in maps} == {(0, 1)} and {len(e.maps[0]) for e in maps} == {1}
+    assert all(e.position <= e.task for e in maps) and started.units == ["", ""]
+    learner = trained(run)
+    last, side = maps[-1], maps[-1].side
+    points = torch.tensor(
+        [[-1.1 + 2.2 * (column + 0.5) / side, -1.1 + 2.2 * (row + 0.5) / side] for row in range(side) for column in range(side)]
+    )
+    answers = learner.method.predict(points.expand(4, -1, -1), 3).argmax(-1)
+    for k in (0, 1):
+        assert list(unpacked(last.maps[k][0])) == answers[k].tolist()
+
+
+def test_regions_bring_training_points_once():
+    run, _, maps = regions(method="finetune")
+    first, *rest = maps
+    assert all(e.points is None for e in rest) and len(first.points) == 4
+    task = learner_for(run).stream.tasks[2]
+    x, y = task.train.gather(torch.arange(40).unsqueeze(0))
+    assert [p[2] for p in first.points[2]] == y[0].tolist()
+    assert [p[0] for p in first.points[2]] == pytest.approx(x[0, :, 0].tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("scenario, alike", [("domain", True), ("class", True), ("task", False)])
+def test_tasks_have_maps_of_their_own_where_they_are_told_apart(scenario, alike):
+    _, started, maps = regions(method="finetune", scenario=scenario)
+    last = maps[-1].maps[0]
+    assert len(last) == (1 if alike else 4)
+    for j, answers in enumerate(last):
+        answered = set(unpacked(answers))
+        assert answered <= ({2 * j, 2 * j + 1} if scenario == "task" else set(range(8)))
+    assert maps[0].maps[0][1:] == [None] * (len(last) - 1)
+    assert started.units[3:5] == ([] if scenario == "domain" else ["NWB", "SWA"])
+
+
+def test_a_network_of_its_own_for_each_task_has_a_map_of_its_own():
+    _, _, maps = regions(method="single")
+    assert [m is None for m in maps[-1].maps[0]] == [False] * 4
+    after_two = next(e for e in maps if e.position == 2)
+    assert after_two.maps[0][:2] == maps[-1].maps[0][:2] and after_two.maps[0][2:] == [None, None]
+
+
+def test_a_diverged_network_has_no_map():
+    settings = {"ewc.penalty_step": "explicit"}
+    _, _, maps = regions(method="ewc", strengths=(1, 1e9), settings=settings)
+    assert maps[-1].maps[0][0] is not None and maps[-1].maps[1][0] is None
+
+
+def test_examples_are_asked_about_after_every_task():
+    events = []
+    run = split_run(scenario="class", seeds=(0, 1), live_points=1)
+    result = result_of(run, report=events.append)
+    asked = [e for e in events if isinstance(e, Answers)]
+    assert [e.task for e in asked] == list(range(6)) and asked[0].called == [[None] * 8]
+    examples = asked[0].examples
+    assert [(e.task, e.label) for e in examples] == sorted((e.task, e.label) for e in examples)
+    assert [e.label for e in examples] == list("01234567") and examples[0].shape == (8, 8)
+    learner = learner_for(run)
+    x, _ = learner.stream.tasks[0].test.gather(torch.arange(20).expand(2, -1))
+    assert list(unpacked(examples[0].image)) in (255 * x[0].flatten(1)).round().int().tolist()
+    assert result["replicas"][0]["accuracy_matrix"][5][0] == 0 and asked[-1].called[0][0] not in ("0", None)
+    assert asked[1].called[0][:2] == ["0", "1"] and asked[1].called[0][2:] == [None] * 6
+
+
+def test_answers_in_the_domain_scenario_are_classes_of_the_examples_task():
+    events = []
+    result_of(split_run(scenario="domain", live_points=1), report=events.append)
+    asked = [e for e in events if isinstance(e, Answers)]
+    for event in asked:
+        for example, called in zip(asked[0].examples, event.called[0], strict=True):
+            assert int(called) // 2 == example.task - 1
+    assert asked[1].called[0][:2] == ["0", "1"]

@@ -154,7 +154,8 @@ def test_examples_and_logits_are_charged_and_shown():
     assert sizes == {"memory_samples": [0, 30 * 72], "memory_logits": [0, 30 * 40]}
     shapes = {name: tuple(values.shape) for name, values in learner.method.insight().items()}
     assert shapes == {
-        "memory_by_class": (2, 10), "memory_by_task": (2, 5), "memory_examples": (2, 16, 1, 8, 8)
+        "memory_by_class": (2, 10), "memory_by_task": (2, 5), "memory_examples": (2, 16, 1, 8, 8),
+        "memory_examples_unit": (2, 16)
     }  # fmt: skip
 
 

@@ -159,7 +159,8 @@ def test_the_memory_is_charged_and_shown():
     assert learner.method.footprint()["memory_samples"].tolist() == [0, 30 * 72]
     shapes = {name: tuple(values.shape) for name, values in learner.method.insight().items()}
     assert shapes == {
-        "memory_by_class": (2, 10), "memory_by_task": (2, 5), "memory_examples": (2, 16, 1, 8, 8)
+        "memory_by_class": (2, 10), "memory_by_task": (2, 5), "memory_examples": (2, 16, 1, 8, 8),
+        "memory_examples_unit": (2, 16)
     }  # fmt: skip
 
 

@@ -185,6 +185,7 @@ def test_the_memory_is_charged_and_shown():
     shapes = {name: tuple(values.shape) for name, values in insight.items()}
     assert shapes == {
         "memory_by_class": (4, 10), "memory_by_task": (4, 5), "memory_examples": (4, 16, 1, 8, 8),
+        "memory_examples_unit": (4, 16),
         "retrieved_by_task": (4, 5),
     }  # fmt: skip
     torch.testing.assert_close(insight["retrieved_by_task"].sum(1), torch.tensor([0.0, 1.0, 0.0, 1.0]))

@@ -368,20 +368,27 @@ class Memory(Stateful):
         return sizes
 
     def insight(self) -> dict[str, Tensor]:
-        """What the memory holds: how many by class (K, O) and, as their age, by task (K, T); some of them (K, n, *input)."""
+        """What the memory holds: how many by class (K, O) and, as their age, by task (K, T).
+
+        Some of them are shown (K, n, *input), with their output units (K, n).
+        """
         found = {
             "memory_by_class": self.counts_by_class().float(),
             "memory_by_task": self.counts_by_task().float(),
         }
-        return found | {"memory_examples": self._some()} if bool(self.counts.any()) else found
+        return found | self._some() if bool(self.counts.any()) else found
 
-    def _some(self) -> Tensor:
-        """(K, n, *input) examples spread evenly over what is held; blank where a memory is empty."""
+    def _some(self) -> dict[str, Tensor]:
+        """Examples spread evenly over what is held, with their units; blank, and unit −1, where a memory is empty."""
         shares = torch.arange(_SHOWN) / _SHOWN
         slots = (shares * self.counts.unsqueeze(1)).long()
         device = self.stream.device
         x, _ = self.stream.gather(self.tasks.gather(1, slots).to(device), self.ids.gather(1, slots).to(device))
-        return x * per_replica((self.counts > 0).to(device), x)
+        some = (self.counts > 0).unsqueeze(1)
+        return {
+            "memory_examples": x * per_replica(some[:, 0].to(device), x),
+            "memory_examples_unit": torch.where(some, self.units.gather(1, slots), -1),
+        }
 
 
 def ranks(keys: Tensor, groups: Tensor) -> Tensor:
