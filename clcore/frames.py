@@ -222,6 +222,12 @@ class Series:
         with self._lock:
             return dict(self._rows[max(self._rows)][1].footprint[replica]) if self._rows else {}
 
+    def sizes(self, config: Config) -> list[Spread]:
+        """Bytes that a network and its method keep for later tasks, after each finished task (1, 2, …)."""
+        with self._lock:
+            known = [self._rows[k][1].footprint for k in range(1, self.finished_tasks + 1) if k in self._rows]
+        return [spread([float(sum(footprint[i].values())) for i in self.members(config)]) for footprint in known]
+
     def metric(self, config: Config, name: str) -> Spread:
         """One of `METRICS` over the tasks trained so far (all of them once the run has finished)."""
         return self._once(("metric", config, name), lambda: self._metric(config, name))
