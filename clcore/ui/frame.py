@@ -28,7 +28,13 @@ def page_style() -> str:
     hidden = "div:has(> .st-key-remember), .st-key-remember { display: none; }"
     dark = st.context.theme.type == "dark"
     chosen = ".stApp button:is([aria-pressed=true], [aria-checked=true]) p { color: #8CC8F2; }" if dark else ""
-    return f"<style>@media (min-width: 1100px) {{ {wide} }} {pills} {hidden} {chosen}</style>"
+    # A formula wider than its box goes on below, after a relation sign; a part that is still too wide scrolls.
+    formulas = (
+        ".stApp .katex-display { overflow: auto hidden; padding-bottom: 4px; } "
+        ".stApp .katex-display > .katex { white-space: normal; } "
+        ".stApp .katex-display .katex-html > .base { margin-block: 0.3em; }"
+    )
+    return f"<style>{formulas} @media (min-width: 1100px) {{ {wide} }} {pills} {hidden} {chosen}</style>"
 
 
 @contextmanager

@@ -378,3 +378,31 @@ def test_a_budget_in_a_link_that_cannot_be_is_said(app):
         assert "bytes" in words(at) and at.number_input(key="bytes").value is None
     at = app(bytes="0")
     assert at.number_input(key="bytes").value == 0 and not at.warning
+
+
+# ---- around a task switch -------------------------------------------------------------------------------------------
+
+
+def test_a_link_can_ask_to_watch_task_switches(app, store):
+    at = app(method=["er"], **{"watch-switches": "50"})
+    at.button(key="run").click().run()
+    (row,) = store.runs()
+    assert row.spec.watch_switches == 50 and link_of([row.spec])["watch-switches"] == ["50"]
+
+
+def test_the_steps_after_a_switch_are_shown_with_the_worst_on_the_way(app, store):
+    (run,) = experiment("er", watch_switches=4)
+    play(store, run, experiment="watched")
+    at = app(x="watched", switch="3")
+    assert "Around a task switch" in words(at) and "before the switch" in words(at)
+    assert {"min-ACC", "Worst-case accuracy (WC-ACC)"} <= {m.label for m in at.metric}
+    table = next(f.value for f in at.dataframe if "step" in f.value)
+    assert set(table["step"]) == {0, 1, 2, 3, 4} and set(table["task"]) == {1, 2, 3}
+
+
+def test_a_switch_that_is_not_there_yet_is_not_shown(app, store):
+    (run,) = experiment("er", watch_switches=4)
+    play(store, run, experiment="early", until=1)
+    assert "as soon as task 2 begins" in words(app(x="early", switch="5"))
+    play(store, experiment("er")[0], experiment="plain")
+    assert "Around a task switch" not in words(app(x="plain"))
