@@ -263,7 +263,7 @@ def pills(at, family: str):
 def test_methods_stand_in_rows_by_family_and_keep_the_order_of_choice(app, store):
     at = app(method=["er", "finetune"])
     rows = [g.key for g in at.get("button_group") if str(g.key).startswith("method-")]
-    assert rows[:2] == ["method-baseline", "method-reference"] and rows[-1] == "method-rehearsal"
+    assert rows[:2] == ["method-baseline", "method-reference"] and "method-rehearsal" in rows[2:]
     assert list(pills(at, "rehearsal").value) == ["er"] and list(pills(at, "regularization").value) == []
     pills(at, "regularization").set_value(["ewc"]).run()
     assert at.query_params["method"] == ["er", "finetune", "ewc"]
@@ -287,7 +287,7 @@ def test_a_method_that_does_not_fit_the_scenario_is_marked_with_the_reason(app):
 
 
 def test_more_than_six_methods_are_one_sentence_and_run_is_off(app, thirty_methods):
-    seven = ["finetune", "joint", "ewc", "l2", "er", "copy-1", "copy-2"]
+    seven = ["finetune", "joint", "ewc", "l2", "er", "si", "mas"]
     at = app(method=seven)
     assert "7 methods are chosen, and at most 6" in words(at) and "take 1 out" in words(at)
     assert at.button(key="run").disabled and at.query_params["method"] == seven
