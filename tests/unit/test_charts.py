@@ -13,8 +13,8 @@ from clcore.catalogue import catalogue
 from clcore.charts import theme
 from clcore.charts.matrix import matrix_figure, matrix_height
 from clcore.charts.per_task import MAX_POINTS, per_task_figure, thinned
-from clcore.charts.switch import switch_figure
 from clcore.charts.sweep import best_strength, strength_places, sweep_figure
+from clcore.charts.switch import switch_figure
 from clcore.charts.words import spread_words
 from clcore.frames import COLUMNS, Config, Series
 from tests.pages.recorded import experiment, recording
