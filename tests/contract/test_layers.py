@@ -82,7 +82,8 @@ TORCH_FREE = (
     "clcore.spec", "clcore.catalogue", "clcore.knobs", "clcore.events", "clcore.errors", "clcore.settings", "clcore.metrics",
     "clcore.control", "clcore.store", "clcore.frames", "clcore.cli", "clcore.report", "clcore.runner.service",
     "clcore.runner.launch", "clcore.charts.per_task", "clcore.charts.matrix", "clcore.charts.sweep", "clcore.ui.lab",
-    "clcore.ui.history", "clcore.accounting",
+    "clcore.ui.history", "clcore.accounting", "clcore.insights", "clcore.packing", "clcore.charts.kinds",
+    "clcore.charts.regions", "clcore.charts.answers", "clcore.ui.insight",
 )  # fmt: skip
 
 
