@@ -92,7 +92,7 @@ LIVE = [
 
 
 def test_the_worst_on_the_way_counts_from_a_tasks_own_end():
-    """Task 1 is lowest (0.4) early in task 2, task 2 (0.6) early in task 3; 0.3 while task 2 is still learned does not count."""
+    """Task 1 is lowest (0.4) early in task 2, task 2 (0.6) early in task 3; 0.3 while task 2 is learned does not count."""
     assert metrics.min_acc(LIVE, 3) == pytest.approx((0.4 + 0.6) / 2)
     assert metrics.worst_case_acc(LIVE, 3) == pytest.approx(0.8 / 3 + 2 / 3 * 0.5)
     assert metrics.min_acc(LIVE, 2) == 0.4 and metrics.worst_case_acc(LIVE, 2) == pytest.approx(0.9 / 2 + 0.4 / 2)
