@@ -197,7 +197,8 @@ def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[s
                "gap: what old tasks lose in these steps and win back. It takes time and changes no result."),
     )  # fmt: skip
     return {
-        "watch_switches": switches, "epochs": epochs, "batch_size": batch, "active_classes": active if classes else default["active"],
+        "watch_switches": switches, "epochs": epochs, "batch_size": batch,
+        "active_classes": active if classes else default["active"],
         "optimizer_state": state, "hidden": hidden,
         "optimizer": {"name": optimizer, "lr": lr, "momentum": momentum if sgd else 0.0, "weight_decay": decay},
     }  # fmt: skip
