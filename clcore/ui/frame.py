@@ -29,10 +29,10 @@ def page_style() -> str:
     )
     dark = st.context.theme.type == "dark"
     legible = (
-        '.stApp :is([data-testid="stCaptionContainer"], summary p) { opacity: 0.85; } .stApp button kbd { opacity: 1; }'
+        '.stApp :is([data-testid="stCaptionContainer"], summary) { opacity: 0.85; } .stApp button kbd { opacity: 1; }'
     )
     whole = '[class*="st-key-tile-"] label :is(div, p) { white-space: normal; overflow: visible; }'  # names of metrics
-    touched = "@media (hover: none) { button kbd { display: none; } }"  # no keyboard, and little room
+    touched = "@media (hover: none) { .stApp button kbd { display: none; } }"  # no keyboard, and little room
     narrow = "@media (max-width: 640px) { .stButtonGroup > div { flex-wrap: wrap; } }"
     hidden = "div:has(> .st-key-remember), .st-key-remember { display: none; }"
     unseen = ".st-key-heading { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }"
