@@ -103,7 +103,7 @@ def values_of(query: Query) -> dict[str, Any]:
     ]
     if problems:
         st.warning(
-            _("Some of this link could not be used; the defaults stand in.") + " " + "; ".join(problems) + ".",
+            _("Some of this link could not be used; the defaults stand in:") + " " + "; ".join(problems) + ".",
             icon=":material/link_off:",
         )
     return values | view | {"question": question, "benchmark": benchmark, "scenario": scenario}
