@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticUndefined
 
 from clcore.errors import RequestError
+from clcore.text import _
 
 Kind = Literal["flag", "integer", "number", "choice", "text"]
 
@@ -60,6 +61,15 @@ class Knob(BaseModel):
     symbol: str = ""
     unit: str = ""
     help: str
+
+    @property
+    def label(self) -> str:
+        """Its name as a form writes it."""
+        return _(self.source_label)
+
+    @property
+    def source_label(self) -> str:
+        return self.name.replace("_", " ").capitalize()
 
     def check(self, value: Any, owner: str) -> Any:
         """`value` (text from a command line or URL, or already typed) as this knob's type.

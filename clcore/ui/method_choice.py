@@ -94,7 +94,7 @@ def _unfit(cards: Sequence[MethodCard], scenarios: Sequence[str]) -> str:
             "{titles}: not in the {scenarios} scenario", "{titles}: not in the {scenarios} scenarios",
             len(lacking), titles=", ".join(titles), scenarios=_(" and ").join(lacking),
         )  # fmt: skip
-        lines.append(f":material/block: {told}" + (f": {_(reason)}." if reason else "."))
+        lines.append(f":material/block: {told}" + (f": {reason}." if reason else "."))
     return "  \n".join(lines)
 
 

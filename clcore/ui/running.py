@@ -519,4 +519,4 @@ def preview(specs: Sequence[RunSpec]) -> None:
                     key=f"preview-{spec.method.name}",
                     alt=_("Empty axes: accuracy per task will be drawn here."),
                 )
-                st.caption(" ".join(_(card.summary) for card in spec.method.cards))
+                st.caption(" ".join(card.summary for card in spec.method.cards))

@@ -37,7 +37,7 @@ def found(search: str) -> list[MethodCard]:
 
     def text(card: MethodCard) -> str:
         return " ".join(
-            (card.name, card.title, titles[card.family], _(card.summary), card.paper, _(card.stores))
+            (card.name, card.title, titles[card.family], card.summary, card.paper, card.stores)
         ).lower()
 
     return [card for card in catalogue().methods if all(word in text(card) for word in words)]
@@ -84,7 +84,7 @@ def _grid(cards: Sequence[MethodCard]) -> None:
             with column, st.container(border=True, gap="xsmall", height="stretch"):
                 st.button(f"**{card.title}**", key=f"open-{card.name}", type="tertiary", icon=":material/menu_book:",
                           on_click=_choose, args=(card.name,))  # fmt: skip
-                st.caption(_(card.summary))
+                st.caption(card.summary)
 
 
 def _choose(name: str) -> None:
@@ -102,7 +102,7 @@ def _card(card: MethodCard, sheet: Sheet | None) -> None:
         st.page_link(LAB, label=_("Try it in the Lab"), icon=":material/science:", query_params=try_it(card))
     left, right = st.columns([3, 2], gap="large")
     with left:
-        st.markdown(_(card.summary))
+        st.markdown(card.summary)
         st.latex(card.formula)
         if card.paper:
             st.caption(f":material/article: {card.paper}")
@@ -126,7 +126,7 @@ def _facts(card: MethodCard, sheet: Sheet | None) -> None:
     boundaries = _("It must be told when a new task begins.") if card.needs_boundaries else _(
         "It need not be told when a new task begins.")  # fmt: skip
     st.caption(boundaries)
-    st.markdown(f"**{_('What it stores')}**  \n{_(card.stores)}")
+    st.markdown(f"**{_('What it stores')}**  \n{card.stores}")
     if sheet is None:
         return
     st.latex(sheet.bytes)
@@ -154,7 +154,7 @@ def _knobs(card: MethodCard) -> None:
         return
     head = (_("Knob"), _("Default"), _("Allowed"), _("What it does"))
     lines = [f"| {' | '.join(head)} |", "|---|---|---|---|"]
-    lines += [f"| {_knob_name(k)} | {_default(k)} | {_range(k)} | {_cell(_(k.help))} |" for k in card.knobs]
+    lines += [f"| {_knob_name(k)} | {_default(k)} | {_range(k)} | {_cell(k.help)} |" for k in card.knobs]
     with st.container(border=True, key="knobs"):
         st.markdown(f"**{n_('{n} knob', '{n} knobs', len(card.knobs))}**")
         st.markdown("\n".join(lines))
