@@ -7,6 +7,7 @@ checks and the method cards read it here.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,17 @@ from clcore.text import SOURCE, _, language, speaking
 PATH = Path(__file__).with_name("catalogue.json")
 Scenario = Literal["task", "domain", "class"]
 SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
+
+
+def scenario_word(scenario: str) -> str:
+    return {"task": _("task"), "domain": _("domain"), "class": _("class")}.get(scenario, scenario)
+
+
+# As docs/recommend.py writes it.
+_PROVENANCE = re.compile(
+    r"final validation accuracy (?P<reached>\S+) % \(fine-tuning (?P<plain>\S+) %\), mean of seeds (?P<seeds>\S+); the middle "
+    r"of (?P<tied>.+), which are within one standard error of the best of (?P<tried>.+)"
+)
 
 
 class _Card(BaseModel):
@@ -41,6 +53,15 @@ class Recommendation(BaseModel):
     scenario: Scenario
     strength: float
     provenance: str
+
+    @property
+    def provenance_words(self) -> str:
+        """How the strength was found, for a person. The sentence itself is part of the run's record and stays as it is."""
+        found = _PROVENANCE.fullmatch(self.provenance)
+        return self.provenance if found is None else _(
+            "final validation accuracy {reached} % (fine-tuning {plain} %), mean of seeds {seeds}; the middle of {tied}, which "
+            "are within one standard error of the best of {tried}"
+        ).format(**found.groupdict())  # fmt: skip
 
 
 class MethodCard(_Card):

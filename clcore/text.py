@@ -24,7 +24,10 @@ SOURCE = "en"
 LANGUAGES = {SOURCE: "English", "ko": "한국어"}  # each by its own name; a new one needs its catalogue beside
 
 _spoken: ContextVar[str] = ContextVar("language")
-_ask: Callable[[], str | None] = lambda: None
+
+
+def _ask() -> str | None:
+    return None
 
 
 def _(text: str) -> str:

@@ -12,6 +12,7 @@ from clcore.frames import Series
 from clcore.runner.launch import ensure_runner
 from clcore.settings import settings
 from clcore.store import Store, open_store
+from clcore.text import language
 from clcore.ui.text import _
 
 
@@ -25,10 +26,18 @@ def page_style() -> str:
         ".st-key-methods button:has(p) { min-height: 1.75rem; padding: 0 0.6rem; } "
         ".st-key-methods :is(button, label) p { font-size: 0.8rem; } .st-key-methods label p { opacity: 0.75; }"
     )
-    hidden = "div:has(> .st-key-remember), .st-key-remember { display: none; }"
+    hidden = "div:has(> [class*=st-key-remember-]), [class*=st-key-remember-] { display: none; }"
+    # Above Streamlit's header, which pages cannot write into; left of its menu.
+    header = (
+        "div:has(> .st-key-languages) { position: fixed; top: 0.7rem; right: 3.25rem; width: auto; z-index: 999991; } "
+        ".st-key-languages button { min-height: 1.75rem; padding: 0 0.3rem; white-space: nowrap; } "
+        "@media (max-width: 640px) { .st-key-languages button p { font-size: 0.8rem; } }"
+    )
+    # Korean breaks lines between words; without this any syllable may end one.
+    words = ".stApp { word-break: keep-all; overflow-wrap: break-word; }" if language() == "ko" else ""
     dark = st.context.theme.type == "dark"
     chosen = ".stApp button:is([aria-pressed=true], [aria-checked=true]) p { color: #8CC8F2; }" if dark else ""
-    return f"<style>@media (min-width: 1100px) {{ {wide} }} {pills} {hidden} {chosen}</style>"
+    return f"<style>@media (min-width: 1100px) {{ {wide} }} {pills} {hidden} {header} {words} {chosen}</style>"
 
 
 @contextmanager

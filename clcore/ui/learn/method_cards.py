@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from clcore.accounting import readable_bytes
-from clcore.catalogue import SCENARIOS, MethodCard, catalogue
+from clcore.catalogue import SCENARIOS, MethodCard, catalogue, scenario_word
 from clcore.knobs import Knob
 from clcore.ui.learn.cards import Sheet, example_sizes, sheets
 from clcore.ui.learn.link import key, value
@@ -116,12 +116,11 @@ def _card(card: MethodCard, sheet: Sheet | None) -> None:
 
 
 def _facts(card: MethodCard, sheet: Sheet | None) -> None:
-    words = {"task": _("task"), "domain": _("domain"), "class": _("class")}
     st.markdown(f"**{_('Scenarios')}**")
     with st.container(horizontal=True):
         for scenario in SCENARIOS:
             works = scenario in card.scenarios
-            st.badge(words[scenario], icon=":material/check:" if works else ":material/block:",
+            st.badge(scenario_word(scenario), icon=":material/check:" if works else ":material/block:",
                      color="green" if works else "gray")  # fmt: skip
     boundaries = _("It must be told when a new task begins.") if card.needs_boundaries else _(
         "It need not be told when a new task begins.")  # fmt: skip
@@ -188,6 +187,9 @@ def _recommended(card: MethodCard) -> None:
         return
     head = (_("Benchmark"), _("Scenario"), card.strength.symbol or _("Strength"), _("How it was chosen"))
     lines = [f"| {' | '.join(head)} |", "|---|---|---|---|"]
-    lines += [f"| {r.benchmark} | {r.scenario} | {r.strength:g} | {_cell(r.provenance)} |" for r in card.recommended]
+    lines += [
+        f"| {r.benchmark} | {scenario_word(r.scenario)} | {r.strength:g} | {_cell(r.provenance_words)} |"
+        for r in card.recommended
+    ]
     with st.expander(_("Recommended strengths, chosen on validation data"), icon=":material/tune:"):
         st.markdown("\n".join(lines))
