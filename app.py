@@ -6,6 +6,7 @@ import streamlit as st
 
 from clcore.ui.classroom import greet
 from clcore.ui.frame import designed_errors, page_style, wake_runner, wordmark
+from clcore.ui.language import choose_language, language_menu
 from clcore.ui.live_plot import publish_plotly
 from clcore.ui.text import _
 
@@ -23,6 +24,7 @@ def prepare() -> None:
     gc.freeze()
 
 
+choose_language()
 page = st.navigation(
     [
         st.Page("pages/lab/lab.py", title=_("Lab"), icon=":material/science:", default=True),
@@ -36,6 +38,7 @@ page = st.navigation(
 )
 st.logo(wordmark(dark=st.context.theme.type == "dark"), size="large")
 st.html(page_style())
+language_menu()
 with designed_errors():
     prepare()
     greet()

@@ -6,18 +6,33 @@ checks and the method cards read it here.
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from clcore.errors import UnknownName
 from clcore.knobs import Knob
+from clcore.text import SOURCE, _, language, speaking
 
 PATH = Path(__file__).with_name("catalogue.json")
 Scenario = Literal["task", "domain", "class"]
 SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
+
+
+def scenario_word(scenario: str) -> str:
+    return {"task": _("task"), "domain": _("domain"), "class": _("class")}.get(scenario, scenario)
+
+
+# As docs/recommend.py writes it.
+_PROVENANCE = re.compile(
+    r"final validation accuracy (?P<reached>\S+) % \(fine-tuning (?P<plain>\S+) %\), mean of seeds (?P<seeds>\S+); the middle "
+    r"of (?P<tied>.+), which are within one standard error of the best of (?P<tried>.+)"
+)
 
 
 class _Card(BaseModel):
@@ -38,6 +53,15 @@ class Recommendation(BaseModel):
     scenario: Scenario
     strength: float
     provenance: str
+
+    @property
+    def provenance_words(self) -> str:
+        """How the strength was found, for a person. The sentence itself is part of the run's record and stays as it is."""
+        found = _PROVENANCE.fullmatch(self.provenance)
+        return self.provenance if found is None else _(
+            "final validation accuracy {reached} % (fine-tuning {plain} %), mean of seeds {seeds}; the middle of {tied}, which "
+            "are within one standard error of the best of {tried}"
+        ).format(**found.groupdict())  # fmt: skip
 
 
 class MethodCard(_Card):
@@ -112,7 +136,31 @@ def _find(kind, name, cards):
     raise UnknownName(kind, name, [card.name for card in cards])
 
 
-@cache
 def catalogue() -> Catalogue:
-    """The committed catalogue."""
-    return Catalogue.model_validate_json(PATH.read_text(encoding="utf-8"))
+    """The committed catalogue, in the language in force."""
+    return _catalogue(language())
+
+
+@cache
+def _catalogue(name: str) -> Catalogue:
+    text = PATH.read_text(encoding="utf-8")
+    if name == SOURCE:
+        return Catalogue.model_validate_json(text)
+    with speaking(name):
+        return Catalogue.model_validate(reworded(json.loads(text), _))
+
+
+def reworded(cards: dict[str, Any], say: Callable[[str], str]) -> dict[str, Any]:
+    """The catalogue as data, with `say` of every text that a person reads; names, choices and formulas stay."""
+    for kind in ("methods", "benchmarks", "networks"):
+        for card in cards[kind]:
+            _reword(card, ("title", "summary", "stores", "scenario_reason"), say)
+            for knob in card["knobs"]:
+                _reword(knob, ("help", "unit"), say)
+    return cards
+
+
+def _reword(data: dict[str, Any], fields: tuple[str, ...], say: Callable[[str], str]) -> None:
+    for field in fields:
+        if data.get(field):
+            data[field] = say(data[field])

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticUndefined
 
 from clcore.errors import RequestError
+from clcore.text import _
 
 Kind = Literal["flag", "integer", "number", "choice", "text"]
 
@@ -61,6 +62,15 @@ class Knob(BaseModel):
     unit: str = ""
     help: str
 
+    @property
+    def label(self) -> str:
+        """Its name as a form writes it."""
+        return _(self.source_label)
+
+    @property
+    def source_label(self) -> str:
+        return self.name.replace("_", " ").capitalize()
+
     def check(self, value: Any, owner: str) -> Any:
         """`value` (text from a command line or URL, or already typed) as this knob's type.
 
@@ -72,7 +82,7 @@ class Knob(BaseModel):
         if value is None:
             if self.optional:
                 return None
-            raise RequestError(f"{label} needs a value; {self.allowed()}.")
+            raise RequestError(_("{what} needs a value; {allowed}.").format(what=label, allowed=self.allowed()))
         if self.kind == "flag":
             ok = isinstance(value, bool)
         elif self.kind == "choice":
@@ -89,30 +99,35 @@ class Knob(BaseModel):
         if ok and self.divides is not None:
             ok = value > 0 and self.divides % value == 0
         if not ok:
-            raise RequestError(f"{label} = {value!r} is not allowed: {self.allowed()}.")
+            raise RequestError(_refused(label, value, self.allowed()))
         return value
 
     def allowed(self) -> str:
         """What this knob accepts, as the end of a sentence."""
         if self.kind == "flag":
-            text = "choose true or false"
+            text = _("choose true or false")
         elif self.kind == "choice":
-            text = "choose one of " + ", ".join(self.choices)
+            text = _("choose one of {choices}").format(choices=", ".join(self.choices))
         elif self.kind == "text":
-            text = "give a text"
+            text = _("give a text")
         elif self.divides is not None:
             divisors = [d for d in range(1, self.divides + 1) if self.divides % d == 0]
-            text = f"it must divide {self.divides}: " + ", ".join(map(str, divisors))
+            text = _("it must divide {n}: {divisors}").format(n=self.divides, divisors=", ".join(map(str, divisors)))
         else:
-            noun = "a whole number" if self.kind == "integer" else "a number"
-            low, high = self.minimum, self.maximum
-            text = f"give {noun}" + (
-                f" from {low:g} to {high:g}" if low is not None and high is not None
-                else f" of at least {low:g}" if low is not None
-                else f" of at most {high:g}" if high is not None
-                else ""
-            )  # fmt: skip
-        return text + (" (or 'none')" if self.optional else "")
+            text = self._bounds()
+        return text + (" " + _("(or 'none')") if self.optional else "")
+
+    def _bounds(self) -> str:
+        whole, low, high = self.kind == "integer", self.minimum, self.maximum
+        if low is not None and high is not None:
+            text = _("give a whole number from {low:g} to {high:g}") if whole else _("give a number from {low:g} to {high:g}")
+        elif low is not None:
+            text = _("give a whole number of at least {low:g}") if whole else _("give a number of at least {low:g}")
+        elif high is not None:
+            text = _("give a whole number of at most {high:g}") if whole else _("give a number of at most {high:g}")
+        else:
+            text = _("give a whole number") if whole else _("give a number")
+        return text.format(low=low, high=high)
 
     def _parse(self, text: str, label: str) -> Any:
         word = text.strip()
@@ -126,8 +141,12 @@ class Knob(BaseModel):
             if self.kind == "number":
                 return float(word)
         except (KeyError, ValueError):
-            raise RequestError(f"{label} = {text!r} is not allowed: {self.allowed()}.") from None
+            raise RequestError(_refused(label, text, self.allowed())) from None
         return word
+
+
+def _refused(label: str, value: Any, allowed: str) -> str:
+    return _("{what} = {value} is not allowed: {allowed}.").format(what=label, value=repr(value), allowed=allowed)
 
 
 class Knobs(BaseModel):
@@ -165,6 +184,8 @@ def check_settings(given: dict[str, Any], knobs: tuple[Knob, ...], owner: str) -
     by_name = {k.name: k for k in knobs}
     for name in given:
         if name not in by_name:
-            allowed = ", ".join(by_name) or "none"
-            raise RequestError(f"{owner} has no setting '{name}'. It has: {allowed}.")
+            allowed = ", ".join(by_name) or _("none")
+            raise RequestError(
+                _("{owner} has no setting '{name}'. It has: {allowed}.").format(owner=owner, name=name, allowed=allowed)
+            )
     return {name: k.check(given[name], owner) if name in given else k.default for name, k in by_name.items()}

@@ -14,9 +14,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from clcore.catalogue import MethodCard, Scenario, catalogue
+from clcore.catalogue import MethodCard, Scenario, catalogue, scenario_word
 from clcore.errors import RequestError
 from clcore.knobs import check_settings
+from clcore.text import _
 
 Scalar = bool | int | float | str | None
 MAX_REPLICAS = 512
@@ -124,7 +125,9 @@ class _Conditions(_Frozen):
         catalogue().network(self.network.name)
         for width in self.network.hidden:
             if not 1 <= width <= 65_536:
-                raise RequestError(f"A hidden layer of {width} units is not allowed: give widths from 1 to 65536.")
+                raise RequestError(
+                    _("A hidden layer of {width} units is not allowed: give widths from 1 to 65536.").format(width=width)
+                )
         if self.optimizer.name != "sgd" and self.optimizer.momentum:
             raise RequestError(
                 f"momentum = {self.optimizer.momentum:g} belongs to SGD; with {self.optimizer.name} leave it at 0, "
@@ -132,8 +135,8 @@ class _Conditions(_Frozen):
             )
         if isinstance(self.gradient_samples, int) and self.gradient_samples < 1:
             raise RequestError(f"{self.gradient_samples} gradient samples are not allowed: give at least 1.")
-        _check_axis("seed", self.grid.seeds, 0, 2**31 - 1)
-        _check_axis("memory budget", self.grid.memories, 0, 10_000_000)
+        _check_axis(_("seed"), self.grid.seeds, 0, 2**31 - 1)
+        _check_axis(_("memory budget"), self.grid.memories, 0, 10_000_000)
 
     @property
     def benchmark_options(self) -> dict[str, Any]:
@@ -152,9 +155,9 @@ class RunSpec(_Conditions):
         check_method(self.method, self.scenario)
         if len(self.replicas) > MAX_REPLICAS:
             raise RequestError(
-                f"{self.method.name} would train {len(self.replicas)} replicas (seeds × strengths × memories); "
-                f"at most {MAX_REPLICAS} are allowed: ask for fewer values."
-            )
+                _("{method} would train {n} replicas (seeds × strengths × memories); at most {most} are allowed: ask for "
+                  "fewer values.").format(method=self.method.name, n=len(self.replicas), most=MAX_REPLICAS)
+            )  # fmt: skip
         return self
 
     @property
@@ -238,19 +241,21 @@ def check_method(choice: MethodChoice, scenario: str) -> None:
             raise RequestError(f"{choice.name} names {part} twice; name each part once.")
     for card in choice.cards:
         if scenario not in card.scenarios:
-            reason = f": {card.scenario_reason}" if card.scenario_reason else ""
             raise RequestError(
-                f"{card.name} does not work in the {scenario} scenario{reason}; it works in: {', '.join(card.scenarios)}."
-            )
+                _("{method} does not work in the {scenario} scenario{reason}; it works in: {others}.").format(
+                    method=card.name, scenario=scenario_word(scenario), others=", ".join(map(scenario_word, card.scenarios)),
+                    reason=f": {card.scenario_reason}" if card.scenario_reason else "",
+                )
+            )  # fmt: skip
     keepers = [card.name for card in choice.cards if card.uses_memory]
     if len(keepers) > 1:
         raise RequestError(
-            f"{choice.name} cannot be combined: {' and '.join(keepers)} would each keep a memory of the whole budget. "
-            "Leave one of them out."
-        )
+            _("{method} cannot be combined: {parts} would each keep a memory of the whole budget. Leave one of them "
+              "out.").format(method=choice.name, parts=_(" and ").join(keepers))
+        )  # fmt: skip
     check_seams(choice.parts, [card.owns for card in choice.cards])
     for key in choice.settings:
-        part, _, name = key.partition(".")
+        part, _dot, name = key.partition(".")
         if not name or part not in choice.parts:
             raise RequestError(
                 f"'{key}' does not name a setting of {choice.name}; write METHOD.NAME with METHOD one of "
@@ -281,10 +286,14 @@ def check_seams(names: Sequence[str], owned: Sequence[Sequence[str]]) -> None:
 
 def _check_axis(noun: str, values: Sequence[int], low: int, high: int) -> None:
     if not values:
-        raise RequestError(f"Give at least one {noun}.")
+        raise RequestError(_("Give at least one {noun}.").format(noun=noun))
     for value in values:
         if not low <= value <= high:
-            raise RequestError(f"A {noun} of {value} is not allowed: give whole numbers from {low} to {high}.")
+            raise RequestError(
+                _("A {noun} of {value} is not allowed: give whole numbers from {low} to {high}.").format(
+                    noun=noun, value=value, low=low, high=high
+                )
+            )
     if len(set(values)) < len(values):
         raise RequestError(f"The {noun}s {', '.join(map(str, values))} repeat a value; give each one once.")
 

@@ -110,7 +110,9 @@ def over_tasks(moments: Sequence[int], values: Sequence[Over], tasks: int, *, un
             margin={"l": 58, "r": 8, "t": 10, "b": 44},
         ),
     }  # fmt: skip
-    table = pd.DataFrame({"after task": list(moments), "mean": mean, "low": low, "high": high, "n": [v.n for v in values]})
+    table = pd.DataFrame(
+        {_("after task"): list(moments), _("mean"): mean, _("low"): low, _("high"): high, "n": [v.n for v in values]}
+    )
     return Drawn(figure, table)
 
 

@@ -21,7 +21,7 @@ from clcore.export import figures
 from clcore.export.commands import command
 from clcore.export.tables import Cell, Table, card_cells, difference_table, metric_title, metrics_table
 from clcore.export.words import comparability, table_caption
-from clcore.text import _
+from clcore.text import _, language
 
 TEMPLATE = Path(__file__).with_name("report.html")
 MOST_MATRICES = 8
@@ -66,6 +66,7 @@ def report(
     surfaces = {f"{look}_{name}": color for look, colors in SURFACES.items() for name, color in colors.items()}
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         surfaces,
+        language=language(),
         title=html.escape(title or _("Forgetting Lab: comparison")),
         subtitle=html.escape(" · ".join(filter(None, [", ".join(streams), at, f"Forgetting Lab {clcore.__version__}"]))),
         toggle=html.escape(_("Light or dark")), tie=html.escape(_("tie")), untested=html.escape(_("best mean, untested")),

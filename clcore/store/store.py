@@ -23,6 +23,7 @@ from clcore.store.notices import Notices
 from clcore.store.queue import fair_order
 from clcore.store.rows import ACTIVE, LIVE, STATES, LiveRun, RunRow
 from clcore.store.tables import events, labels, meta, runs
+from clcore.text import _
 
 Want = Literal["cancel", "pause", "step"] | None
 SHORTEST_PREFIX = 4
@@ -152,7 +153,9 @@ class Store(Leases, Notices, About):
             live = connection.execute(sa.select(runs.c.id).where(runs.c.id.in_(ids))).scalars().all()
             if live:
                 raise RequestError(
-                    f"Run {', '.join(sorted(live))} is not over yet and cannot be deleted; cancel it first."
+                    _("Run {runs} is not over yet and cannot be deleted; cancel it first.").format(
+                        runs=", ".join(sorted(live))
+                    )
                 )
             connection.execute(sa.delete(events).where(events.c.run_id.in_(ids)))
             connection.execute(sa.delete(labels).where(labels.c.run_id.in_(ids)))
@@ -335,9 +338,10 @@ def _check_limit(connection: sa.Connection, owner: str, more: int, limit: int) -
     have = connection.execute(query).scalar_one()
     if have + more > limit:
         raise RequestError(
-            f"{owner or 'Nobody in particular'} has {have} of at most {limit} runs queued or running here and asked for "
-            f"{more} more; wait until some are over, cancel one, or choose fewer methods."
-        )
+            _("{owner} has {have} of at most {limit} runs queued or running here and asked for {more} more; wait until some "
+              "are over, cancel one, or choose fewer methods.").format(
+                owner=owner or _("Nobody in particular"), have=have, limit=limit, more=more)
+        )  # fmt: skip
 
 
 def _filters(states, methods, benchmarks, experiment, owners, search) -> list[sa.ColumnElement[bool]]:

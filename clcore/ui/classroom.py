@@ -21,6 +21,7 @@ from clcore.errors import RequestError
 from clcore.settings import settings
 from clcore.spec import RunSpec
 from clcore.store import RunRow, Shown, Store
+from clcore.ui import cookie
 from clcore.ui.text import _
 
 LAB = "pages/lab/lab.py"
@@ -28,14 +29,6 @@ LONGEST = 24  # characters of a nickname
 POLL_SECONDS = 5.0
 _PERSON, _CODE, _LINK = "person", "instructor-code", "u"
 _COOKIE = "forgetting_lab_nickname"
-
-_JS = """
-export default function ({ data }) {
-  const year = data.nickname ? 31536000 : 0;
-  document.cookie = `${data.name}=${encodeURIComponent(data.nickname)}; path=/; max-age=${year}; samesite=lax`;
-}
-"""
-_remember = st.components.v2.component("lab_nickname", html="<span></span>", js=_JS)
 
 
 # ---- who -----------------------------------------------------------------------------------------------------------
@@ -127,8 +120,7 @@ def _remember_me() -> None:
     """Has the browser keep the nickname, once one was given."""
     if me() or st.session_state.get("remembered"):
         st.session_state["remembered"] = True
-        with st.container(key="remember"):  # hidden by the page's style
-            _remember(key="nickname-cookie", data={"name": _COOKIE, "nickname": me()}, height="content")
+        cookie.keep("nickname", name=_COOKIE, value=me())
 
 
 def code_field() -> None:

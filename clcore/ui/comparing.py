@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from clcore import report as rows_report
+from clcore.catalogue import scenario_word
 from clcore.comparison import (
     METRICS,
     MOST,
@@ -29,6 +30,7 @@ from clcore.export.words import comparability, table_caption
 from clcore.settings import settings
 from clcore.statistics import Difference
 from clcore.store import RunRow, Store
+from clcore.text import in_this_language
 from clcore.ui.frame import series_of, the_store
 from clcore.ui.live_plot import live_plot
 from clcore.ui.running import headline, method_title
@@ -128,7 +130,7 @@ def _chosen_runs(store: Store) -> list[RunRow]:
 
 def _run_words(row: RunRow) -> str:
     when = row.created.astimezone().strftime("%d.%m. %H:%M")
-    return f"{method_title(row.method)} · {row.benchmark} · {row.scenario} · {when} · {row.id[:6]}"
+    return f"{method_title(row.method)} · {row.benchmark} · {scenario_word(row.scenario)} · {when} · {row.id[:6]}"
 
 
 def _nothing_chosen(store: Store) -> None:
@@ -456,7 +458,7 @@ def _exports(found: Sequence[Group], labels: Names) -> None:
     with st.container(key="compare-exports"):
         for ending, label, kind, content, help in files:
             st.download_button(
-                label, content, file_name=f"comparison.{ending}", mime=kind, on_click="ignore",
+                label, in_this_language(content), file_name=f"comparison.{ending}", mime=kind, on_click="ignore",
                 icon=":material/download:", key=f"compare-{ending}", help=help, width="stretch",
             )  # fmt: skip
 

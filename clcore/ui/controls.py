@@ -125,13 +125,13 @@ def _strength_control(card: MethodCard, default: dict[str, Any]) -> tuple[float,
     if swept:
         values = st.multiselect(
             label, grid, default=default[f"{name}.strengths"], key=f"{name}.strengths",
-            format_func=_short, help=_(knob.help),
+            format_func=_short, help=knob.help,
         )  # fmt: skip
         strength = default[f"{name}.strength"]
     else:
         strength, values = st.select_slider(
             label, grid, value=default[f"{name}.strength"], key=f"{name}.strength",
-            format_func=_short, help=_(knob.help),
+            format_func=_short, help=knob.help,
         ), None  # fmt: skip
     st.toggle(
         _("Sweep it"), default[f"{name}.sweep"], key=f"{name}.sweep",
@@ -230,8 +230,8 @@ def _knob_controls(title: str, prefix: str, knobs: Sequence[Knob], default: dict
 
 
 def _knob_control(key: str, knob: Knob, default: dict[str, Any]) -> Any:
-    label = knob.name.replace("_", " ").capitalize() + (f", {knob.unit}" if knob.unit else "")
-    common = {"key": key, "help": _(knob.help[:1].upper() + knob.help[1:]) + "."}
+    label = knob.label + (f", {knob.unit}" if knob.unit else "")
+    common = {"key": key, "help": knob.help[:1].upper() + knob.help[1:] + "."}
     value = default[key]
     if knob.kind == "flag":
         return st.toggle(label, value, **common)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from clcore import metrics
-from clcore.catalogue import catalogue
+from clcore.catalogue import catalogue, scenario_word
 from clcore.charts.words import strength_word
 from clcore.frames import Config, Series, Spread
 from clcore.ui.text import _, n_
@@ -256,7 +256,7 @@ def _complete(series: Series) -> bool:
 
 
 def _where(story: Story) -> str:
-    return " " + _("({scenario} scenario)").format(scenario=story.scenario) if story.name_scenario else ""
+    return " " + _("({scenario} scenario)").format(scenario=scenario_word(story.scenario)) if story.name_scenario else ""
 
 
 def _real(value: float | None) -> bool:

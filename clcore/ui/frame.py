@@ -12,6 +12,7 @@ from clcore.frames import Series
 from clcore.runner.launch import ensure_runner
 from clcore.settings import settings
 from clcore.store import Store, open_store
+from clcore.text import language
 from clcore.ui.text import _
 
 
@@ -34,7 +35,15 @@ def page_style() -> str:
     whole = '[class*="st-key-tile-"] label :is(div, p) { white-space: normal; overflow: visible; }'  # names of metrics
     touched = "@media (hover: none) { .stApp button kbd { display: none; } }"  # no keyboard, and little room
     narrow = "@media (max-width: 640px) { .stButtonGroup > div { flex-wrap: wrap; } }"
-    hidden = "div:has(> .st-key-remember), .st-key-remember { display: none; }"
+    hidden = "div:has(> [class*=st-key-remember-]), [class*=st-key-remember-] { display: none; }"
+    # Above Streamlit's header, which pages cannot write into; left of its menu.
+    header = (
+        "div:has(> .st-key-languages) { position: fixed; top: 0.7rem; right: 3.25rem; width: auto; z-index: 999991; } "
+        ".st-key-languages button { min-height: 1.75rem; padding: 0 0.3rem; white-space: nowrap; } "
+        "@media (max-width: 640px) { .st-key-languages button p { font-size: 0.8rem; } }"
+    )
+    # Korean breaks lines between words; without this any syllable may end one.
+    words = ".stApp { word-break: keep-all; overflow-wrap: break-word; }" if language() == "ko" else ""
     unseen = ".st-key-heading { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }"
     chosen = (
         ".stApp :is(button:is([aria-pressed=true], [aria-checked=true]), .stSlider [data-orientation=horizontal]) p "
@@ -47,7 +56,7 @@ def page_style() -> str:
         ".stApp .katex-display .katex-html > .base { margin-block: 0.3em; }"
     )
     wide = f"@media (min-width: 1100px) {{ {wide} }}"
-    rules = (wide, formulas, pills, legible, whole, touched, narrow, hidden, unseen, chosen)
+    rules = (wide, formulas, pills, legible, whole, touched, narrow, hidden, header, words, unseen, chosen)
     return f"<style>{' '.join(rules)}</style>"
 
 

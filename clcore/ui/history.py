@@ -19,7 +19,7 @@ from clcore.accounting import (
     readable_count,
     selection,
 )
-from clcore.catalogue import catalogue
+from clcore.catalogue import catalogue, scenario_word
 from clcore.errors import RequestError
 from clcore.export.importing import LARGEST, import_results
 from clcore.export.words import comparability
@@ -167,7 +167,7 @@ def _history_row(row: RunRow, mark: str, plain: FineTuning) -> dict[str, Any]:
         "method": method_title(spec.method.name),
         "owner": owner_words(row.owner) if row.owner else "",
         "benchmark": catalogue().benchmark(row.benchmark).title,
-        "scenario": row.scenario,
+        "scenario": scenario_word(row.scenario),
         "settings": _settings(row),
         "seeds": len(spec.grid.seeds),
         "rank": mark,
@@ -322,10 +322,10 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
             st.rerun()
         if st.button(_("Name and tags …"), icon=":material/label:", key="label-selected",
                      help=_("A name for one run, tags for all that are selected.")):  # fmt: skip
-            name_and_tag(store, rows)
+            st.dialog(_("Name and tags"))(name_and_tag)(store, rows)
         if st.button(n_("Delete {n} run …", "Delete {n} runs …", len(rows)), icon=":material/delete:",
                      key="delete-selected", disabled=bool(locked), help=locked or None):  # fmt: skip
-            confirm_delete(store, [row.id for row in rows])
+            st.dialog(_("Delete runs"))(confirm_delete)(store, [row.id for row in rows])
 
 
 def export(rows: Sequence[RunRow]) -> list[dict[str, Any]]:
@@ -342,7 +342,6 @@ def open_in_lab(store: Store, row: RunRow) -> None:
     st.switch_page(LAB, query_params={**link_of(specs), "x": row.experiment})
 
 
-@st.dialog(_("Name and tags"))
 def name_and_tag(store: Store, rows: Sequence[RunRow]) -> None:
     """What a person calls the selected runs; tags that only some of them have stay where they are."""
     name = st.text_input(_("Name"), rows[0].name, max_chars=200, key="label-name") if len(rows) == 1 else None
@@ -379,7 +378,6 @@ def import_box(store: Store) -> None:
         st.toast(" ".join(said), icon=":material/upload:")
 
 
-@st.dialog(_("Delete runs"))
 def confirm_delete(store: Store, run_ids: Sequence[str]) -> None:
     """Asks before runs and all their curves are removed."""
     n = len(run_ids)

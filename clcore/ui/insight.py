@@ -15,6 +15,7 @@ from clcore.charts.regions import moment_words, regions_figure, regions_table, r
 from clcore.frames import Config, Series
 from clcore.insights import Plane, extent, image_of, thinned_moments
 from clcore.store import RunRow
+from clcore.text import language
 from clcore.ui.live_plot import live_plot
 from clcore.ui.text import _, n_
 
@@ -42,7 +43,7 @@ def regions_note() -> str:
 def regions_panel(row: RunRow, series: Series, config: Config, title: str, setting: str) -> None:
     """One run's map: the newest while it trains, afterwards a film of all."""
     st.markdown(f"**{title}**")
-    figure, counts, moment = _regions(row.id, series.insights.version, config, not row.live, series)
+    figure, counts, moment = _regions(row.id, series.insights.version, config, not row.live, language(), series)
     if figure is None:
         st.caption(_("No map for this setting."))
         return
@@ -61,7 +62,7 @@ def regions_panel(row: RunRow, series: Series, config: Config, title: str, setti
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def _regions(
-    run_id: str, version: int, config: Config, film: bool, _series: Series
+    run_id: str, version: int, config: Config, film: bool, language: str, _series: Series
 ) -> tuple[dict[str, Any] | None, list[tuple[int, int] | None], str]:
     """The figure, the counts under it and its moment; built once for all who look, and anew when a picture comes."""
     planes = _planes(_series, config)
@@ -163,7 +164,7 @@ def _picture(
         st.caption(_("Nothing was reported by the end of T{k}.").format(k=chosen))
         return
     task = moments[-1]
-    drawn = _drawn(row.id, series.insights.version, full, task, tuple(replicas), series)
+    drawn = _drawn(row.id, series.insights.version, full, task, tuple(replicas), language(), series)
     if len(replicas) > 1 and "error_y" in drawn.figure["data"][0]:
         notes.append(_("whiskers: their range") if len(replicas) == 2 else _("whiskers: 95 % t-interval"))
     live_plot(drawn.figure, key=f"inside-plot-{_css(full)}",
@@ -203,7 +204,9 @@ def _networks(series: Series, config: Config, full: str, averaged: bool) -> tupl
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
-def _drawn(run_id: str, version: int, full: str, task: int, replicas: tuple[int, ...], _series: Series) -> Drawn:
+def _drawn(
+    run_id: str, version: int, full: str, task: int, replicas: tuple[int, ...], language: str, _series: Series
+) -> Drawn:
     """One picture: built once for all who look, and anew when a picture comes."""
     kind, insights = kind_of(full), _series.insights
     history = _history(_series, full, replicas)

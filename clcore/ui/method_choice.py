@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from clcore.catalogue import MethodCard, catalogue
+from clcore.catalogue import MethodCard, catalogue, scenario_word
 from clcore.errors import RequestError
 from clcore.ui.links import regularizers
 from clcore.ui.text import _, n_
@@ -100,9 +100,9 @@ def _unfit(cards: Sequence[MethodCard], scenarios: Sequence[str]) -> str:
     for (lacking, reason), titles in reasons.items():
         told = n_(
             "{titles}: not in the {scenarios} scenario", "{titles}: not in the {scenarios} scenarios",
-            len(lacking), titles=", ".join(titles), scenarios=_(" and ").join(lacking),
+            len(lacking), titles=", ".join(titles), scenarios=_(" and ").join(map(scenario_word, lacking)),
         )  # fmt: skip
-        lines.append(f":material/block: {told}" + (f": {_(reason)}." if reason else "."))
+        lines.append(f":material/block: {told}" + (f": {reason}." if reason else "."))
     return "  \n".join(lines)
 
 
@@ -131,7 +131,7 @@ def _regularizer_control(card: MethodCard, default: dict[str, Any], scenarios: S
             return _("none")
         lacking = missing_scenarios(cards[name], scenarios)
         return f"+ {cards[name].title}" + (
-            " – " + _("not in the {scenario} scenario").format(scenario=lacking[0]) if lacking else ""
+            " – " + _("not in the {scenario} scenario").format(scenario=scenario_word(lacking[0])) if lacking else ""
         )
 
     return st.selectbox(

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from clcore.catalogue import catalogue
+from clcore.catalogue import catalogue, scenario_word
 from clcore.charts.matrix import matrix_figure
 from clcore.charts.per_task import per_task_figure
 from clcore.charts.sweep import sweep_figure
@@ -17,6 +17,7 @@ from clcore.errors import UnknownName
 from clcore.frames import COLUMNS, Config, Series, Spread
 from clcore.spec import RunSpec
 from clcore.store import RunRow, Store
+from clcore.text import language
 from clcore.ui import insight, states
 from clcore.ui.controls import publish_link
 from clcore.ui.explanation import Story, explain, spoken
@@ -177,7 +178,7 @@ def _status(rows: Sequence[RunRow]) -> None:
 def headline(specs: Sequence[RunSpec]) -> str:
     """Benchmark, scenarios, tasks, seeds: what all runs of an experiment share."""
     spec = specs[0]
-    scenarios = ", ".join(dict.fromkeys(s.scenario for s in specs))
+    scenarios = ", ".join(map(scenario_word, dict.fromkeys(s.scenario for s in specs)))
     parts = [catalogue().benchmark(spec.benchmark).title, scenarios]
     if tasks := planned_tasks(spec):
         parts.append(n_("{n} task", "{n} tasks", tasks))
@@ -284,7 +285,8 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
     live_plot(
         _curves(
             row.id, series.seq, config, tuple(tasks), series.position if row.live and series.started else None,
-            st.session_state.get("axis") or "tasks", series.started.epochs if series.started else row.spec.epochs, series,
+            st.session_state.get("axis") or "tasks", series.started.epochs if series.started else row.spec.epochs,
+            language(), series,
         ),
         key=f"curves-{row.id}",
         alt=_("Accuracy of {method} on each task while it learns one after the other. {result}").format(
@@ -308,6 +310,7 @@ def _curves(
     position: float | None,
     x: str,
     epochs: int,
+    language: str,
     _series: Series,
 ) -> dict[str, Any]:
     """The figure of a run's curves: built once per event, whoever looks."""
@@ -399,7 +402,7 @@ def _choice_of(labels: dict[str, str]) -> str:
 
 def run_label(row: RunRow, rows: Sequence[RunRow]) -> str:
     several = len({r.scenario for r in rows}) > 1
-    return method_title(row.method) + (f" · {row.scenario}" if several else "")
+    return method_title(row.method) + (f" · {scenario_word(row.scenario)}" if several else "")
 
 
 def _matrix(row: RunRow, series: Series, config: Config, kind: str, row0: bool, future: bool) -> None:
@@ -478,7 +481,8 @@ def _sweep(row: RunRow, series: Series) -> None:
     n = len(series.members(series.configs[0]))
     title = _("{method}: what its strength does").format(method=method_title(row.method))
     scope = _("after all {T} tasks").format(T=T) if k == T else _("after {k} of {T} tasks").format(k=k, T=T)
-    st.markdown(f"**{title}** :gray[{' · '.join(filter(None, [row.scenario, scope, n_('{n} seed', '{n} seeds', n)]))}]")
+    notes = " · ".join([scenario_word(row.scenario), scope, n_("{n} seed", "{n} seeds", n)])
+    st.markdown(f"**{title}** :gray[{notes}]")
     live_plot(
         sweep_figure(series.sweep(memory), strengths, symbol=symbol, revision=f"{row.id}/sweep"),
         key=f"sweep-figure-{row.id}",
@@ -521,4 +525,4 @@ def preview(specs: Sequence[RunSpec]) -> None:
                     key=f"preview-{spec.method.name}",
                     alt=_("Empty axes: accuracy per task will be drawn here."),
                 )
-                st.caption(" ".join(_(card.summary) for card in spec.method.cards))
+                st.caption(" ".join(card.summary for card in spec.method.cards))

@@ -116,8 +116,8 @@ def _axes(card: MethodCard) -> list[str]:
 def _strengths(card: MethodCard) -> list[float]:
     key = f"sweep-strengths-{card.name}"
     grid = strength_grid(card, *st.session_state.get(key, card.sweep))
-    return sorted(st.multiselect(_("Strengths"), grid, [float(s) for s in card.sweep], key=key,
-                                 format_func=lambda s: f"{s:g}", help=_(card.strength.help)))  # fmt: skip
+    return sorted(st.multiselect(_("Strengths to sweep"), grid, [float(s) for s in card.sweep], key=key,
+                                 format_func=lambda s: f"{s:g}", help=card.strength.help))  # fmt: skip
 
 
 def _memories(card: MethodCard) -> list[int]:

@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from clcore.accounting import readable_bytes, readable_count
-from clcore.catalogue import catalogue
+from clcore.catalogue import catalogue, scenario_word
 from clcore.charts.matrix import matrix_figure
 from clcore.charts.sweep import Best, sweep_figure
 from clcore.charts.tradeoff import compute_figure, memory_figure, plane_figure, ratio_words
@@ -216,7 +216,7 @@ def _values_of(query: Query, streams: Sequence[str]) -> dict[str, Any]:
 def _stream_words(benchmark: str, scenario: str, n: int) -> str:
     title = catalogue().benchmark(benchmark).title
     return n_("{title} · {scenario} scenario ({n} run)", "{title} · {scenario} scenario ({n} runs)", n,
-              title=title, scenario=scenario)  # fmt: skip
+              title=title, scenario=scenario_word(scenario))  # fmt: skip
 
 
 def _nothing(store: Store) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import streamlit as st
 
 from clcore.errors import RequestError
+from clcore.text import language
 from clcore.ui.text import _
 
 Query = dict[str, list[str]]
@@ -27,7 +28,8 @@ def adopt(page: str, probe: str, values_of: Callable[[Query], dict[str, Any]]) -
     memory = f"url-{page}"
     query = current()
     last = st.session_state.get(memory)
-    if probe in st.session_state and (query == last or _moved(page)):
+    same_words = st.session_state.get(f"language-{page}") == language()  # in others some controls forget their values
+    if same_words and probe in st.session_state and (query == last or _moved(page)):
         return
     if not query and last and probe not in st.session_state:
         query = last
@@ -35,6 +37,7 @@ def adopt(page: str, probe: str, values_of: Callable[[Query], dict[str, Any]]) -
     for key, value in values_of(query).items():
         st.session_state[key] = value
     st.session_state[memory] = query
+    st.session_state[f"language-{page}"] = language()
 
 
 def publish(page: str, params: Mapping[str, Any], *, prefix: str = "") -> None:

@@ -393,4 +393,4 @@ def _presenter(store: Store, lesson: Lesson, question: str, asked: Question) -> 
                 st.button(_("Refresh"), icon=":material/refresh:", key="refresh-class")
         total = sum(minutes for minutes, _note in lesson.notes)
         st.markdown("**" + _("About {n} minutes").format(n=total) + "**")
-        st.markdown("\n".join(f"- **{minutes} min** · {note}" for minutes, note in lesson.notes))
+        st.markdown("\n".join(f"- **{_('{n} min').format(n=minutes)}** · {note}" for minutes, note in lesson.notes))

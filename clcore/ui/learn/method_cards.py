@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from clcore.accounting import readable_bytes
-from clcore.catalogue import SCENARIOS, MethodCard, catalogue
+from clcore.catalogue import SCENARIOS, MethodCard, catalogue, scenario_word
 from clcore.knobs import Knob
 from clcore.ui.learn.cards import Sheet, example_sizes, sheets
 from clcore.ui.learn.link import key, value
@@ -37,7 +37,7 @@ def found(search: str) -> list[MethodCard]:
 
     def text(card: MethodCard) -> str:
         return " ".join(
-            (card.name, card.title, titles[card.family], _(card.summary), card.paper, _(card.stores))
+            (card.name, card.title, titles[card.family], card.summary, card.paper, card.stores)
         ).lower()
 
     return [card for card in catalogue().methods if all(word in text(card) for word in words)]
@@ -84,7 +84,7 @@ def _grid(cards: Sequence[MethodCard]) -> None:
             with column, st.container(border=True, gap="xsmall", height="stretch"):
                 st.button(f"**{card.title}**", key=f"open-{card.name}", type="tertiary", icon=":material/menu_book:",
                           on_click=_choose, args=(card.name,))  # fmt: skip
-                st.caption(_(card.summary))
+                st.caption(card.summary)
 
 
 def _choose(name: str) -> None:
@@ -102,7 +102,7 @@ def _card(card: MethodCard, sheet: Sheet | None) -> None:
         st.page_link(LAB, label=_("Try it in the Lab"), icon=":material/science:", query_params=try_it(card))
     left, right = st.columns([3, 2], gap="large")
     with left:
-        st.markdown(_(card.summary))
+        st.markdown(card.summary)
         st.latex(card.formula)
         if card.paper:
             st.caption(f":material/article: {card.paper}")
@@ -117,12 +117,11 @@ def _card(card: MethodCard, sheet: Sheet | None) -> None:
 
 
 def _facts(card: MethodCard, sheet: Sheet | None) -> None:
-    words = {"task": _("task"), "domain": _("domain"), "class": _("class")}
     st.markdown(f"**{_('Scenarios')}**")
     with st.container(horizontal=True):
         for scenario in SCENARIOS:
             works = scenario in card.scenarios
-            st.badge(words[scenario], icon=":material/check:" if works else ":material/block:",
+            st.badge(scenario_word(scenario), icon=":material/check:" if works else ":material/block:",
                      color="green" if works else "gray")  # fmt: skip
     boundaries = _("It must be told when a new task begins.") if card.needs_boundaries else _(
         "It need not be told when a new task begins.")  # fmt: skip
@@ -136,7 +135,7 @@ def _facts(card: MethodCard, sheet: Sheet | None) -> None:
 
 
 def _storage(card: MethodCard, sheet: Sheet | None) -> None:
-    st.markdown(f"**{_('What it stores')}**  \n{_(card.stores)}")
+    st.markdown(f"**{_('What it stores')}**  \n{card.stores}")
     if sheet is None:
         return
     st.latex(sheet.bytes)
@@ -160,7 +159,7 @@ def _knobs(card: MethodCard) -> None:
         return
     head = (_("Setting"), _("Default"), _("Allowed"), _("What it does"))
     lines = [f"| {' | '.join(head)} |", "|---|---|---|---|"]
-    lines += [f"| {_knob_name(k)} | {_default(k)} | {_range(k)} | {_cell(_(k.help))} |" for k in card.knobs]
+    lines += [f"| {_knob_name(k)} | {_default(k)} | {_range(k)} | {_cell(k.help)} |" for k in card.knobs]
     with st.container(border=True, key="knobs"):
         st.markdown(f"**{n_('{n} setting', '{n} settings', len(card.knobs))}**")
         st.markdown("\n".join(lines))
@@ -194,6 +193,9 @@ def _recommended(card: MethodCard) -> None:
         return
     head = (_("Benchmark"), _("Scenario"), card.strength.symbol or _("Strength"), _("How it was chosen"))
     lines = [f"| {' | '.join(head)} |", "|---|---|---|---|"]
-    lines += [f"| {r.benchmark} | {r.scenario} | {r.strength:g} | {_cell(r.provenance)} |" for r in card.recommended]
+    lines += [
+        f"| {r.benchmark} | {scenario_word(r.scenario)} | {r.strength:g} | {_cell(r.provenance_words)} |"
+        for r in card.recommended
+    ]
     with st.expander(_("Recommended strengths, chosen on validation data"), icon=":material/tune:"):
         st.markdown("\n".join(lines))

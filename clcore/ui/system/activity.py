@@ -49,10 +49,9 @@ def title_row(store: Store) -> None:
             help=_("Cancels every run that is in progress or waiting, after asking.") if allowed
             else _("Only the instructor may. Give the code below."),
         ):  # fmt: skip
-            confirm_stop(store)
+            st.dialog(_("Stop everything"))(confirm_stop)(store)
 
 
-@st.dialog(_("Stop everything"))
 def confirm_stop(store: Store) -> None:
     """Says how many runs of how many people would be cancelled, and asks."""
     live = store.live_runs()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from clcore.catalogue import catalogue
+from clcore.catalogue import catalogue, scenario_word
 from clcore.errors import LabError
 from clcore.store import ACTIVE, LiveRun, RunRow
 from clcore.ui.classroom import owner_words
@@ -79,4 +79,4 @@ def title_of(row: RunRow) -> str:
         names.append(catalogue().benchmark(row.benchmark).title)
     except LabError:
         names = [row.method, row.benchmark]
-    return " · ".join([*names, row.scenario])
+    return " · ".join([*names, scenario_word(row.scenario)])
