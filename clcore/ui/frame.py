@@ -40,7 +40,14 @@ def page_style() -> str:
         ".stApp :is(button:is([aria-pressed=true], [aria-checked=true]), .stSlider [data-orientation=horizontal]) p "
         "{ color: #8CC8F2; }" if dark else ""
     )
-    rules = (f"@media (min-width: 1100px) {{ {wide} }}", pills, legible, whole, touched, narrow, hidden, unseen, chosen)
+    # A formula wider than its box goes on below, after a relation sign; a part that is still too wide scrolls.
+    formulas = (
+        ".stApp .katex-display { overflow: auto hidden; padding-bottom: 4px; } "
+        ".stApp .katex-display > .katex { white-space: normal; } "
+        ".stApp .katex-display .katex-html > .base { margin-block: 0.3em; }"
+    )
+    wide = f"@media (min-width: 1100px) {{ {wide} }}"
+    rules = (wide, formulas, pills, legible, whole, touched, narrow, hidden, unseen, chosen)
     return f"<style>{' '.join(rules)}</style>"
 
 

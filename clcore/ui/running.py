@@ -23,6 +23,7 @@ from clcore.ui.explanation import Story, explain, spoken
 from clcore.ui.frame import series_of, the_store
 from clcore.ui.live_plot import live_plot
 from clcore.ui.proof import proof_badge
+from clcore.ui.switches import around_the_switch
 from clcore.ui.text import _, n_
 
 POLL_SECONDS = 1.0
@@ -381,6 +382,7 @@ def _details(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
             _matrix(row, one, config, kind, row0, future)
         with right:
             _tiles(one, config)
+        around_the_switch(row, one, config)
     with st.expander(_("Show as table"), icon=":material/table:", key="table"):
         _tables(row, one, config)
     insight.look_inside(row, one, config, labels[row.id], setting_words(row, one))
