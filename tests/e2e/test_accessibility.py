@@ -20,7 +20,8 @@ PAGES = {
     "pictures": "/learn?show=pictures",
     "system": "/system",
 }
-DARK = ("lab", "compare", "card", "metrics", "system")
+DARK = ("lab", "compare", "card")
+CHARTLESS = ("runs", "lessons", "card", "system")
 GRAVE = ("serious", "critical")
 # Rules of axe that Streamlit's own markup breaks, and why we cannot mend it: rule → reason. None today.
 NOT_OURS: dict[str, str] = {}
@@ -41,7 +42,7 @@ def shown(server) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("page", "scheme"), [*((p, "light") for p in PAGES), *((p, "dark") for p in DARK)])
-def test_axe_finds_nothing_grave(server, new_page, shown, page, scheme):
+def test_axe_finds_nothing_grave_and_every_chart_has_words(server, new_page, shown, page, scheme):
     sync_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
     lab = new_page(server, PAGES[page].format(**shown), scheme=scheme)
     lab.page.wait_for_function(DRAWN)
@@ -53,18 +54,12 @@ def test_axe_finds_nothing_grave(server, new_page, shown, page, scheme):
         for node in rule["nodes"]
     ]
     assert not grave, "\n".join(grave)
-
-
-@pytest.mark.parametrize("page", ["lab", "lab-first", "compare", "tradeoff", "lesson", "metrics", "pictures"])
-def test_every_chart_has_words_and_few_stops(server, new_page, shown, page):
-    lab = new_page(server, PAGES[page].format(**shown))
-    lab.page.wait_for_function(DRAWN)
     charts = lab.page.locator(".lab-plot").all()
-    assert charts
+    assert charts or page in CHARTLESS
     for chart in charts:
         assert len(chart.get_attribute("aria-label")) > 20
         stops = chart.locator("button:not([tabindex='-1'])").evaluate_all("all => all.map(b => b.dataset.title)")
-        assert stops == ["Download as SVG", "Download as PNG"]
+        assert stops == ["Download as SVG", "Download as PNG"]  # zoom and pan need a mouse
 
 
 def test_the_keyboard_goes_through_the_controls_to_run(server, new_page):
