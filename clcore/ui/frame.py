@@ -62,7 +62,7 @@ def page_style() -> str:
 
 def wordmark(dark: bool) -> str:
     """The name of the program beside what it is about: a task that is learned, then forgotten step by step."""
-    ink, line = ("#FAFAFA", "#56B4E9") if dark else ("#31333F", "#0072B2")
+    ink, line = ("#FAFAFA", "#65B5F3") if dark else ("#31333F", "#0070B7")
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 172 28" height="28" width="172">'
         f'<path d="M2 25 C4 8 5 4 10 4 L14 4 C15 13 17 13 22 13.5 C23 20 25 20 30 20.5" fill="none" stroke="{line}" '

@@ -115,6 +115,9 @@ async function draw(state, { spec, library: url, alt, failure, saves }, tell) {
     const layout = { ...figure.layout, autosize: true };
     if (matchMedia('(hover: none)').matches) layout.dragmode = false;  // a finger on a chart scrolls the page
     await window.Plotly.react(plot, { data: figure.data, layout, config, frames: figure.frames || [] });
+    for (const button of plot.querySelectorAll('.modebar-btn')) {  // zoom and pan need a mouse: no stops for the keyboard
+      button.tabIndex = Object.values(saves).includes(button.dataset.title) ? 0 : -1;
+    }
     for (const svg of plot.querySelectorAll('.main-svg')) svg.setAttribute('aria-hidden', 'true');  // `alt` says it
     state.spec = spec; state.look = look; error.hidden = true;
     state.tell = tell;

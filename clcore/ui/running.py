@@ -490,15 +490,26 @@ def _sweep(row: RunRow, series: Series) -> None:
             method=method_title(row.method)
         ),
     )
+    with st.expander(_("Show as table"), icon=":material/table:", type="compact", key=f"sweep-table-{row.id}"):
+        _table(series.sweep(memory), f"{row.id}-sweep", _("Accuracy against strength, in percent"))
 
 
 def _tables(row: RunRow, series: Series, config: Config) -> None:
-    frame = series.matrix(config)
-    percent = frame.assign(**{c: (frame[c] * 100).round(2) for c in ("mean", "low", "high")})
-    st.dataframe(percent, hide_index=True, alt=_("Accuracy after each task on each task, in percent"))
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown(f"**{_('Matrix: after each task, all test data')}**")
+        _table(series.matrix(config), f"{row.id}-matrix", _("Accuracy after each task on each task, in percent"))
+    with right:
+        st.markdown(f"**{_('Curves: while training, a part of the test data')}**")
+        _table(series.curves(config), f"{row.id}-curves", _("Accuracy on each task while training, in percent"))
+
+
+def _table(frame: pd.DataFrame, name: str, alt: str) -> None:
+    percent = frame.assign(**{c: (frame[c].astype(float) * 100).round(2) for c in ("mean", "low", "high")})
+    st.dataframe(percent, hide_index=True, alt=alt)
     st.download_button(
-        _("Download as CSV"), lambda: percent.to_csv(index=False), file_name=f"{row.id}-matrix.csv", mime="text/csv",
-        on_click="ignore", icon=":material/download:", key="download-matrix",
+        _("Download as CSV"), lambda: percent.to_csv(index=False), file_name=f"{name}.csv", mime="text/csv",
+        on_click="ignore", icon=":material/download:", key=f"download-{name}",
     )  # fmt: skip
 
 
