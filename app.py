@@ -5,7 +5,7 @@ import gc
 import streamlit as st
 
 from clcore.ui.classroom import greet
-from clcore.ui.frame import designed_errors, page_style, wake_runner
+from clcore.ui.frame import designed_errors, page_style, wake_runner, wordmark
 from clcore.ui.language import choose_language, language_menu
 from clcore.ui.live_plot import publish_plotly
 from clcore.ui.text import _
@@ -36,6 +36,7 @@ page = st.navigation(
     ],
     position="top",
 )
+st.logo(wordmark(dark=st.context.theme.type == "dark"), size="large")
 st.html(page_style())
 language_menu()
 with designed_errors():

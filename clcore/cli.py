@@ -264,6 +264,7 @@ def experiment_from(options: argparse.Namespace) -> ExperimentSpec:
         epochs=training.epochs if options.epochs is None else options.epochs,
         batch_size=training.batch_size if options.batch_size is None else options.batch_size,
         active_classes=options.active_classes,
+        watch_switches=options.watch_switches,
         optimizer_state=options.optimizer_state,
         device=options.device,
         grid=make(
@@ -508,6 +509,10 @@ def _add_run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--weight-decay", type=float, default=0.0)
     run.add_argument("--active-classes", choices=("seen", "all", "current"), default="seen")
     run.add_argument("--optimizer-state", choices=("reset", "keep"), default="reset")
+    run.add_argument(
+        "--watch-switches", type=int, default=0, metavar="N",
+        help="evaluate after each of the first N steps of every task: the stability gap (costs time, changes no result)",
+    )  # fmt: skip
     run.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     run.add_argument("--data-dir", metavar="DIR")
     run.add_argument("--json", metavar="FILE", help="write the results there")

@@ -23,7 +23,8 @@ _LIVE_CACHE_NUMBERS = 1 << 26
 class Evaluator:
     """Accuracies `(K, T)` of a group of replicas, NaN where a cell has no meaning.
 
-    `unsound` (K,) marks replicas whose outputs were not finite; their cells are NaN.
+    `unsound` (K,) marks replicas whose outputs were not finite; their cells are NaN. Live evaluation does not mark: how often
+    one looks must not decide who has diverged.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Evaluator:
         replicas = len(self.stream.tasks[0].test.lengths)
         result = torch.full((replicas, len(self.stream.tasks)), torch.nan, dtype=torch.float64)
         for t in range(seen_tasks):
-            result[:, t] = self._accuracy(t, seen_tasks, self._live_chunks(t, replicas))
+            result[:, t] = self._accuracy(t, seen_tasks, self._live_chunks(t, replicas), mark=False)
         return result
 
     def _live_chunks(self, task: int, replicas: int):
@@ -75,7 +76,7 @@ class Evaluator:
         return self._accuracy(task, seen_tasks, _chunks(split))
 
     @torch.no_grad()
-    def _accuracy(self, task: int, seen_tasks: int, chunks) -> Tensor:
+    def _accuracy(self, task: int, seen_tasks: int, chunks, *, mark: bool = True) -> Tensor:
         units = self.classifier.predicted_units(task, seen_tasks)
         masked = None if bool(units.all()) else ~units
         correct = total = 0
@@ -90,7 +91,8 @@ class Evaluator:
             total = total + weight.sum(1)
         accuracy = correct.cpu().double() / total.cpu().double()
         unsound = ~finite.cpu()  # the largest of NaNs is no prediction
-        self.unsound |= unsound
+        if mark:
+            self.unsound |= unsound
         return accuracy.masked_fill(unsound, torch.nan)
 
 

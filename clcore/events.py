@@ -84,6 +84,7 @@ class Evaluated(_Event):
     step: int = Field(description="gradient steps taken in this task")
     replicas: list[int]
     accuracy: list[Row] = Field(description="(replicas, T): None for tasks not seen yet")
+    switch: bool = Field(False, description="after one of a task's first steps, all of which are evaluated")
 
 
 class Verdict(_Event):

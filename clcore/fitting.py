@@ -150,7 +150,7 @@ def _trial(
     """The first seed's networks after the whole stream, unwatched: of every strength, with each of `memories`."""
     grid = run.grid.model_copy(update={"seeds": run.grid.seeds[:1], "memories": memories})
     budgets = {"gradient_samples": None, "memory_bytes": None}
-    small = run.model_copy(update={"epochs": epochs, "grid": grid, "live_points": 0, **budgets})
+    small = run.model_copy(update={"epochs": epochs, "grid": grid, "live_points": 0, "watch_switches": 0, **budgets})
     stream = benchmark.stream([replica.seed for replica in small.replicas])
     vectorized = all(registry.methods()[part].vectorized for part in run.method.parts)
     found: dict[int, _Tried] = {}

@@ -68,6 +68,7 @@ class _Point:
     seq: int
     task: int
     accuracy: list[float | None]
+    switch: int = 0  # the step after a task switch, where every one is evaluated
 
 
 @dataclass
@@ -114,7 +115,7 @@ class Series:
                 at = round(event.position, 6)
                 points = self._live.setdefault(at, {})
                 for replica, accuracy in zip(event.replicas, event.accuracy, strict=True):
-                    points[replica] = _Point(seq, event.task, accuracy)
+                    points[replica] = _Point(seq, event.task, accuracy, event.step if event.switch else 0)
                 self._forget_curve(at)
             case ev.TaskFinished():
                 self._rows[event.task] = (seq, event)
@@ -184,7 +185,9 @@ class Series:
         return pd.DataFrame(rows, columns=["position", "task", *COLUMNS])
 
     def _curve_at(self, at: float, members: list[int]) -> list[tuple]:
-        points = self._live[at]
+        return self._rows_at(at, self._live[at], members)
+
+    def _rows_at(self, at: float, points: dict[int, _Point], members: list[int]) -> list[tuple]:
         reported = [i for i in members if i in points]
         rows = []
         for j in range(len(self.tasks)):
@@ -226,6 +229,12 @@ class Series:
         """A replica's bytes by kind after the last finished task; empty before the first."""
         with self._lock:
             return dict(self._rows[max(self._rows)][1].footprint[replica]) if self._rows else {}
+
+    def sizes(self, config: Config) -> list[Spread]:
+        """Bytes that a network and its method keep for later tasks, after each finished task (1, 2, …)."""
+        with self._lock:
+            known = [self._rows[k][1].footprint for k in range(1, self.finished_tasks + 1) if k in self._rows]
+        return [spread([float(sum(footprint[i].values())) for i in self.members(config)]) for footprint in known]
 
     def metric(self, config: Config, name: str) -> Spread:
         """One of `METRICS` over the tasks trained so far (all of them once the run has finished)."""
@@ -276,6 +285,43 @@ class Series:
                 return []
             told = self._rows[max(self._rows)][1].old_logits or []
             return [told[i] for i in self.members(config) if told and told[i] is not None]
+
+    def way_metric(self, config: Config, name: str) -> Spread:
+        """`min_acc` or `worst_case_acc` over the tasks trained so far, from the live evaluations."""
+        return self._once(("way", config, name), lambda: self._way_metric(config, name))
+
+    def _way_metric(self, config: Config, name: str) -> Spread:
+        compute = {"min_acc": metrics.min_acc, "worst_case_acc": metrics.worst_case_acc}[name]
+        members, k = self.members(config), self.finished_tasks
+        if k < 1:
+            return spread([None] * len(members))
+        values = [compute(self._way(i), k) for i in members]
+        return spread(values, sum(i in self.diverged and v is None for i, v in zip(members, values, strict=True)))
+
+    def _way(self, replica: int) -> list[tuple[float, list[float | None]]]:
+        found = ((at, self._live[at].get(replica)) for at in sorted(self._live))
+        return [(at, point.accuracy) for at, point in found if point is not None]
+
+    def switch(self, config: Config, task: int) -> pd.DataFrame:
+        """The first steps of a task, where each was evaluated: step (0: before the first), task (1-based) and COLUMNS."""
+        with self._lock:
+            members = self.members(config)
+            steps: dict[int, dict[int, _Point]] = {}
+            for points in self._live.values():  # groups of replicas may reach a step at different positions
+                for replica, point in points.items():
+                    if point.switch and point.task == task:
+                        steps.setdefault(point.switch, {})[replica] = point
+            before = self._live.get(float(task - 1))
+            if steps and before:
+                steps[0] = before
+            rows = [(n, *row[1:]) for n in sorted(steps) for row in self._rows_at(n, steps[n], members)]
+        return pd.DataFrame(rows, columns=["step", "task", *COLUMNS])
+
+    def switches(self) -> list[int]:
+        """The tasks, from the second on, whose first steps were evaluated one by one."""
+        with self._lock:
+            found = {p.task for points in self._live.values() for p in points.values() if p.switch and p.task > 1}
+        return sorted(found)
 
     def averages(self, config: Config) -> dict[int, list[tuple[float, float]]]:
         """Seed → (position, average accuracy over the tasks seen by then) at every live evaluation that has one."""

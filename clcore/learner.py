@@ -223,6 +223,9 @@ class Learner:
                     still.hold(lost, *state)
                 still.put_back(*state)
                 watch.look(step, terms)
+            elif watch.switching(step):
+                still.put_back(*state)
+                watch.evaluate(step)
         still.put_back(*state)
 
     def row(self, seen_tasks: int, which: str) -> Rows | None:

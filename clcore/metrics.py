@@ -10,6 +10,12 @@ network. None is a cell without meaning; a metric that needs such a cell is None
                                                          maximum starts at the task's own row, so F ≥ −BWT)
     LA  = mean_j R[j,j]                                  learning accuracy                 (Riemer et al., ICLR 2019)
     AIA = mean_k (mean_{j≤k} R[k,j])                     average incremental accuracy      (Rebuffi et al., CVPR 2017)
+
+Two are about the way and not its stations. They take live evaluations A(n), made at training step n on a fixed part of the test
+data; t_j is the end of task j. An evaluation that was not made cannot be the lowest, so both are upper bounds:
+
+    min-ACC_k = mean_{j<k} min_{t_j<n≤t_k} A_j(n)        what is left of a task at worst   (De Lange, van de Ven & Tuytelaars,
+    WC-ACC_k  = A_k(t_k)/k + (1 − 1/k)·min-ACC_k         and with the newest task          ICLR 2023)
 """
 
 from __future__ import annotations
@@ -88,6 +94,24 @@ def intransigence(R: Matrix, joint: Matrix) -> float | None:
     return _mean(_minus(joint[k][k - 1], R[k][k - 1]) for k in range(1, len(R)))
 
 
+Live = Sequence[tuple[float, Sequence[float | None]]]
+"""Live evaluations of one network in order: tasks trained by then, with fraction, and the accuracies on tasks 1..T."""
+
+
+def min_acc(live: Live, k: int) -> float | None:
+    """Mean over the tasks before k of the lowest accuracy after their own end, up to the end of task k."""
+    return _mean(_least([row[j - 1] for at, row in live if j < at <= k]) for j in range(1, k))
+
+
+def worst_case_acc(live: Live, k: int) -> float | None:
+    """WC-ACC after task k: the newest task as it is, all others at their worst."""
+    newest = next((row[k - 1] for at, row in reversed(live) if at == k), None)
+    if k == 1:
+        return newest
+    worst = min_acc(live, k)
+    return None if newest is None or worst is None else newest / k + (1 - 1 / k) * worst
+
+
 def summary(R: Matrix, scenario: str) -> dict[str, float | None]:
     """The metrics of one replica under their JSON names; None where a metric has no meaning in the scenario.
 
@@ -128,6 +152,10 @@ def interval(values: Iterable[float | None]) -> Interval | None:
         return Interval(mean, None, n)
     s = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
     return Interval(mean, float(stdtrit(n - 1, 0.975)) * s / math.sqrt(n), n)
+
+
+def _least(values: Sequence[float | None]) -> float | None:
+    return None if not values or any(v is None for v in values) else min(values)
 
 
 def _minus(a: float | None, b: float | None) -> float | None:

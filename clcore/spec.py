@@ -98,6 +98,9 @@ class _Conditions(_Frozen):
     active_classes: Literal["seen", "all", "current"] = "seen"
     optimizer_state: Literal["reset", "keep"] = "reset"
     live_points: int = Field(20, ge=0, le=1000, description="live evaluations per task")
+    watch_switches: int = Field(
+        0, ge=0, le=1000, description="live evaluations after each of the first steps of every task, this many"
+    )
     live_examples: int = Field(100, ge=1, le=10_000, description="test examples of each task in a live evaluation")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     grid: Grid = Grid()
@@ -174,7 +177,8 @@ class RunSpec(_Conditions):
 
         The device and the live evaluation are left out: they do not change a final number.
         """
-        base = self.model_dump(mode="json", exclude={"grid", "device", "live_points", "live_examples"})
+        unseen = {"grid", "device", "live_points", "live_examples", "watch_switches"}
+        base = self.model_dump(mode="json", exclude=unseen)
         for equal in ("gradient_samples", "memory_bytes"):
             if base[equal] is None:
                 del base[equal]

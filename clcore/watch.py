@@ -37,6 +37,7 @@ class Watch:
         self._read_every = _READ_EVERY[learner.device.type]
         points = learner.run.live_points if phase.watched else 0
         self._live_every = math.ceil(self.total / points) if points and self.total else self.total + 1
+        self._switch_steps = learner.run.watch_switches if phase.watched and phase.covers[0] == 0 else 0
         self._trace: list[dict[str, Tensor]] = []
         self._read = 0  # steps whose losses have been read
         self._sums: dict[str, Tensor] = {}
@@ -64,6 +65,10 @@ class Watch:
     def due(self, step: int) -> bool:
         done = step + 1
         return done % self._read_every == 0 or done % self._live_every == 0 or done == self.total
+
+    def switching(self, step: int) -> bool:
+        """Whether this is one of the first steps after a task switch, all of which are evaluated."""
+        return step < self._switch_steps
 
     def diverged(self, step: int, terms: Terms, lr: float, parameters: list[Tensor]) -> Tensor:
         """Reads the losses since the last look. Replicas (indices) whose loss was not finite; each is reported once.
@@ -96,14 +101,26 @@ class Watch:
 
     def look(self, step: int, terms: Terms) -> None:
         """Live evaluation when it is due, and progress a few times a second."""
-        done, learner = step + 1, self.learner
-        lo, hi = self.phase.covers
-        position = self.task.index + lo + (hi - lo) * done / self.total
-        if done % self._live_every == 0 or done == self.total:
-            if learner.run.live_points and self.phase.watched:
-                self._evaluate(done, position)
+        done, run = step + 1, self.learner.run
+        watched = self.phase.watched and (run.live_points or run.watch_switches)
+        if self.switching(step) or (watched and (done % self._live_every == 0 or done == self.total)):
+            self.evaluate(step)
         if time.perf_counter() - self._reported >= _REPORT_EVERY or done == self.total:
-            self._progress(position, terms)
+            self._progress(self._position(done), terms)
+
+    def evaluate(self, step: int) -> None:
+        """A live evaluation; whoever stands still must have been put back."""
+        done, learner = step + 1, self.learner
+        with learner.clock.evaluating():
+            accuracy = learner.evaluator.live(self.task.index + 1)
+            learner.report(
+                Evaluated(
+                    task=self.task.index + 1, position=self._position(done), step=done, switch=self.switching(step),
+                    replicas=learner.members, accuracy=learner.readable(accuracy),
+                )
+            )  # fmt: skip
+        if done % self._live_every == 0 and done < self.total:  # a task's end is drawn anyhow
+            learner.pictures.between(self.task.index + 1, self._position(done))
 
     def mean_loss(self) -> Tensor:
         """(K,) mean task loss of the phase; NaN for replicas that took no step."""
@@ -118,18 +135,10 @@ class Watch:
         self.learner.counters.add(trained, replayed)
         self.learner.settle_charges()
 
-    def _evaluate(self, done: int, position: float) -> None:
-        learner = self.learner
-        with learner.clock.evaluating():
-            accuracy = learner.evaluator.live(self.task.index + 1)
-            learner.report(
-                Evaluated(
-                    task=self.task.index + 1, position=position, step=done,
-                    replicas=learner.members, accuracy=learner.readable(accuracy),
-                )
-            )  # fmt: skip
-        if done < self.total:  # a task's end is drawn anyhow
-            learner.pictures.between(self.task.index + 1, position)
+    def _position(self, done: int) -> float:
+        """Tasks trained by the group after `done` steps of the phase."""
+        lo, hi = self.phase.covers
+        return self.task.index + lo + (hi - lo) * done / self.total
 
     def _progress(self, position: float, terms: Terms) -> None:
         learner = self.learner

@@ -46,6 +46,8 @@ def per_task_figure(
     data.append(_chance_trace(chance, unit))
     shapes = [_band(k, T, unit) for k in range(1, T + 1)]
     shapes.append(_cursor(position, unit))
+    above = 36 if T <= FEW_LABELS and any(0 < len(name) <= SHORT_NAME for name in tasks) else 22
+    below = 64
     return {
         "data": data,
         "layout": layout(
@@ -70,10 +72,10 @@ def per_task_figure(
             hovermode="x unified",
             showlegend=True,
             legend={
-                "orientation": "h", "x": 0, "xanchor": "left", "y": LEGEND_Y / (height - 106), "yanchor": "top",
+                "orientation": "h", "x": 0, "xanchor": "left", "y": LEGEND_Y / (height - above - below), "yanchor": "top",
                 "font": {"size": 11, "color": "@text/0.85"}, "itemwidth": 30, "bgcolor": "rgba(0,0,0,0)",
             },
-            margin={"l": 44, "r": 10, "t": 36, "b": 70},
+            margin={"l": 44, "r": 10, "t": above, "b": below},
         ),
     }  # fmt: skip
 

@@ -95,6 +95,10 @@ class SupSup(Method):
             layer.bias.requires_grad_(False).zero_()
         return network
 
+    @classmethod
+    def held_parameters(cls, settings, network, input_shape, outputs, hidden, tasks) -> int:
+        return network.count_parameters(input_shape, outputs + settings["extra_outputs"], hidden)
+
     def setup(self) -> None:
         context = self.context
         self.masks = KeptMasks(self.layers, len(context.stream.tasks), context.replicas, context.device)

@@ -33,7 +33,7 @@ from clcore.store import RunRow, Store
 from clcore.text import in_this_language
 from clcore.ui.frame import series_of, the_store
 from clcore.ui.live_plot import live_plot
-from clcore.ui.running import method_title
+from clcore.ui.running import headline, method_title
 from clcore.ui.states import face
 from clcore.ui.text import _, n_
 from clcore.ui.url import Query, adopt, publish, read
@@ -151,7 +151,7 @@ def _nothing_chosen(store: Store) -> None:
             several = sorted(experiments.items(), key=lambda item: len(item[1]) < 2)  # stable: the newest stay first
             for name, members in several[:3]:
                 methods = ", ".join(dict.fromkeys(method_title(row.method) for row in members))
-                label = f"{methods} · {members[0].benchmark}"
+                label = f"{methods} · {headline([row.spec for row in members])}"
                 if st.button(label, key=f"suggest-{name}", icon=":material/arrow_forward:"):
                     st.switch_page(PAGE, query_params={"runs": ",".join(row.id for row in members)})
         st.space("small")
@@ -260,7 +260,7 @@ def _accuracy(found: Sequence[Group], labels: Names) -> None:
         seeds = st.toggle(_("seeds"), key="lines")
         band = st.toggle(_("95 % bands"), key="bands")
     left, right = st.columns(2)
-    with left, st.container(border=True, key="averages"):
+    with left, st.container(border=True, height="stretch", key="averages"):
         st.markdown(f"**{_('Average accuracy over the tasks seen')}**")
         series = series_of if x == LIVE else None
         figure, frame = figures.averages(found, labels, series=series, seeds=seeds, band=band, revision="averages")
@@ -268,7 +268,7 @@ def _accuracy(found: Sequence[Group], labels: Names) -> None:
         note = _("evaluated on a part of the test data") if x == LIVE else _("all test data")
         st.caption(f"{figures.caption(found)} {note.capitalize()}.")
         _as_table(frame, "averages")
-    with right, st.container(border=True, key="finals"):
+    with right, st.container(border=True, height="stretch", key="finals"):
         st.markdown(f"**{_('Accuracy on each task at the end')}**")
         figure, frame = figures.finals(found, labels, seeds=seeds, revision="finals")
         live_plot(figure, "finals-figure", alt=_("Accuracy on each task at the end, a marker per group."))
@@ -303,7 +303,7 @@ def _matrices(found: Sequence[Group], labels: Names) -> None:
         for column, group, label in zip(
             st.columns(abreast), found[i : i + abreast], labels[i : i + abreast], strict=False
         ):
-            with column, st.container(border=True, key=f"matrix-{group.key}"):
+            with column, st.container(border=True, height="stretch", key=f"matrix-{group.key}"):
                 st.markdown(f"**{label}**")
                 figure, frame = figures.matrix(group)
                 live_plot(
@@ -320,9 +320,9 @@ def _differences(found: Sequence[Group], labels: Names) -> None:
         return
     st.markdown(f"##### {_('Differences')}")
     left, right = st.columns(2)
-    with left, st.container(border=True, key="difference"):
+    with left, st.container(border=True, height="stretch", key="difference"):
         _difference_matrix(found, labels)
-    with right, st.container(border=True, key="forest"):
+    with right, st.container(border=True, height="stretch", key="forest"):
         metric, corrected = _forest(found, labels)
     if corrected:
         table = tables.difference_table(corrected, labels, found)
@@ -425,7 +425,7 @@ def _costs(found: Sequence[Group], labels: Names) -> None:
         return
     st.markdown(f"##### {_('Cost')}")
     for column, (drawn, key, heading, note) in zip(st.columns(2), [s for s in shown if s[0]], strict=False):
-        with column, st.container(border=True, key=f"cost-{key}"):
+        with column, st.container(border=True, height="stretch", key=f"cost-{key}"):
             st.markdown(f"**{heading}**")
             figure, frame = drawn
             live_plot(figure, f"{key}-figure", alt=heading)

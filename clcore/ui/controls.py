@@ -190,8 +190,15 @@ def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[s
         options=CHOICES["optimizer-state"],
         index=CHOICES["optimizer-state"].index(default["optimizer-state"]),
     )
+    switches = st.number_input(
+        _("Steps to watch after a task switch"), key="watch-switches", **_range("watch-switches"),
+        value=default["watch-switches"], step=25,
+        help=_("Evaluates after each of the first steps of every task, on a part of the test data. It shows the stability "
+               "gap: what old tasks lose in these steps and win back. It takes time and changes no result."),
+    )  # fmt: skip
     return {
-        "epochs": epochs, "batch_size": batch, "active_classes": active if classes else default["active"],
+        "watch_switches": switches, "epochs": epochs, "batch_size": batch,
+        "active_classes": active if classes else default["active"],
         "optimizer_state": state, "hidden": hidden,
         "optimizer": {"name": optimizer, "lr": lr, "momentum": momentum if sgd else 0.0, "weight_decay": decay},
     }  # fmt: skip

@@ -17,15 +17,24 @@ from clcore.ui.text import _
 
 
 def page_style() -> str:
-    """Less empty margin beside the pages on a wide screen; small pills where there are many of them.
+    """Less empty margin beside the pages on a wide screen; small pills where there are many of them; legible captions.
 
-    The dark theme's primary colour carries white text; as the text of a chosen pill it would be too dark on its ground.
+    Captions and the shortcuts on buttons are faded by Streamlit to less than the contrast of 4.5:1 that small text needs.
+    They have no key to be styled by, hence the test ids; the accessibility test notices when these change. The dark theme's
+    primary colour carries white text; as the text of a chosen pill it would be too dark on its ground.
     """
     wide = ".st-key-page { margin-inline: -2.5rem; width: calc(100% + 5rem); max-width: none; }"
     pills = (
-        ".st-key-methods button:has(p) { min-height: 1.75rem; padding: 0 0.6rem; } "
-        ".st-key-methods :is(button, label) p { font-size: 0.8rem; } .st-key-methods label p { opacity: 0.75; }"
+        ".st-key-method-rows button:has(p) { min-height: 1.75rem; padding: 0 0.6rem; } "
+        ".st-key-method-rows :is(button, label) p { font-size: 0.8rem; } .st-key-method-rows label p { opacity: 0.8; }"
     )
+    dark = st.context.theme.type == "dark"
+    legible = (
+        '.stApp :is([data-testid="stCaptionContainer"], summary) { opacity: 0.85; } .stApp button kbd { opacity: 1; }'
+    )
+    whole = '[class*="st-key-tile-"] label :is(div, p) { white-space: normal; overflow: visible; }'  # names of metrics
+    touched = "@media (hover: none) { .stApp button kbd { display: none; } }"  # no keyboard, and little room
+    narrow = "@media (max-width: 640px) { .stButtonGroup > div { flex-wrap: wrap; } }"
     hidden = "div:has(> [class*=st-key-remember-]), [class*=st-key-remember-] { display: none; }"
     # Above Streamlit's header, which pages cannot write into; left of its menu.
     header = (
@@ -35,9 +44,33 @@ def page_style() -> str:
     )
     # Korean breaks lines between words; without this any syllable may end one.
     words = ".stApp { word-break: keep-all; overflow-wrap: break-word; }" if language() == "ko" else ""
-    dark = st.context.theme.type == "dark"
-    chosen = ".stApp button:is([aria-pressed=true], [aria-checked=true]) p { color: #8CC8F2; }" if dark else ""
-    return f"<style>@media (min-width: 1100px) {{ {wide} }} {pills} {hidden} {header} {words} {chosen}</style>"
+    unseen = ".st-key-heading { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }"
+    chosen = (
+        ".stApp :is(button:is([aria-pressed=true], [aria-checked=true]), .stSlider [data-orientation=horizontal]) p "
+        "{ color: #8CC8F2; }" if dark else ""
+    )
+    # A formula wider than its box goes on below, after a relation sign; a part that is still too wide scrolls.
+    formulas = (
+        ".stApp .katex-display { overflow: auto hidden; padding-bottom: 4px; } "
+        ".stApp .katex-display > .katex { white-space: normal; } "
+        ".stApp .katex-display .katex-html > .base { margin-block: 0.3em; }"
+    )
+    wide = f"@media (min-width: 1100px) {{ {wide} }}"
+    rules = (wide, formulas, pills, legible, whole, touched, narrow, hidden, header, words, unseen, chosen)
+    return f"<style>{' '.join(rules)}</style>"
+
+
+def wordmark(dark: bool) -> str:
+    """The name of the program beside what it is about: a task that is learned, then forgotten step by step."""
+    ink, line = ("#FAFAFA", "#56B4E9") if dark else ("#31333F", "#0072B2")
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 172 28" height="28" width="172">'
+        f'<path d="M2 25 C4 8 5 4 10 4 L14 4 C15 13 17 13 22 13.5 C23 20 25 20 30 20.5" fill="none" stroke="{line}" '
+        'stroke-width="2.6" stroke-linecap="round" stroke-linejoin="round"/>'
+        f'<circle cx="12" cy="4" r="3" fill="{line}"/>'
+        f'<text x="40" y="20" font-family="Source Sans, Source Sans Pro, Segoe UI, Roboto, Helvetica, Arial, sans-serif" '
+        f'font-size="18" font-weight="600" fill="{ink}">Forgetting Lab</text></svg>'
+    )
 
 
 @contextmanager

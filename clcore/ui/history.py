@@ -166,7 +166,7 @@ def _history_row(row: RunRow, mark: str, plain: FineTuning) -> dict[str, Any]:
         "tags": list(row.tags),
         "method": method_title(spec.method.name),
         "owner": owner_words(row.owner) if row.owner else "",
-        "benchmark": row.benchmark,
+        "benchmark": catalogue().benchmark(row.benchmark).title,
         "scenario": scenario_word(row.scenario),
         "settings": _settings(row),
         "seeds": len(spec.grid.seeds),
@@ -248,7 +248,7 @@ def _columns() -> dict[str, Any]:
         "method": c.TextColumn(_("Method"), width=160),
         "benchmark": c.TextColumn(_("Benchmark"), width=130),
         "scenario": c.TextColumn(_("Scenario"), width=75),
-        "settings": c.TextColumn(_("Settings"), width=150),
+        "settings": c.TextColumn(_("Settings"), width=165),
         "seeds": c.NumberColumn(_("Seeds"), width=55),
         "rank": c.TextColumn(
             _("Rank"), width=50,
@@ -267,7 +267,7 @@ def _columns() -> dict[str, Any]:
                    "method's own passes."),
         ),
         "cost": c.TextColumn(
-            _("Fine-tuning ×"), width=90,
+            _("Time ×"), width=75,
             help=_("Training time against fine-tuning's, where as many networks ran under the same conditions on the same "
                    "device."),
         ),

@@ -24,9 +24,9 @@ MEMORIES = (0, 10, 20, 50, 100, 200, 500, 1000)
 CHOICES = {"optimizer": ["sgd", "adam", "adamw"], "active": ["seen", "all", "current"], "optimizer-state": ["reset", "keep"]}
 RANGES: dict[str, tuple[float, float]] = {
     "seeds": (1, 20), "epochs": (1, 10_000), "batch": (1, 65_536), "lr": (1e-6, 100.0), "momentum": (0.0, 0.999),
-    "decay": (0.0, 10.0), "bytes": (0, 10**15),
+    "decay": (0.0, 10.0), "bytes": (0, 10**15), "watch-switches": (0, 1000),
 }  # fmt: skip
-VIEW = {"matrix": "accuracy", "axis": "tasks", "row0": False, "future": False, "inside": False}
+VIEW = {"matrix": "accuracy", "axis": "tasks", "row0": False, "future": False, "inside": False, "switch": 2}
 VIEW_CHOICES = {"matrix": ["accuracy", "forgetting"], "axis": ["tasks", "epochs"]}
 
 
@@ -41,7 +41,7 @@ def defaults(question: str, benchmark: str | None = None, scenarios: Sequence[st
         "benchmark": name, "scenario": [card.default_scenario], "memory": [200], "seeds": 5,
         "epochs": card.training.epochs, "batch": card.training.batch_size, "optimizer": card.training.optimizer,
         "lr": card.training.lr, "momentum": 0.0, "decay": 0.0, "hidden": joined(card.training.hidden),
-        "active": "seen", "optimizer-state": "reset", "equal": False, "bytes": None,
+        "active": "seen", "optimizer-state": "reset", "equal": False, "bytes": None, "watch-switches": 0,
     }  # fmt: skip
     values |= {f"option.{knob.name}": knob.default for knob in card.knobs}
     scenario = (list(scenarios) or chosen.get("scenario") or values["scenario"])[0]
@@ -103,7 +103,7 @@ def values_of(query: Query) -> dict[str, Any]:
     ]
     if problems:
         st.warning(
-            _("Some of this link could not be used; the defaults stand in.") + " " + "; ".join(problems) + ".",
+            _("Some of this link could not be used; the defaults stand in:") + " " + "; ".join(problems) + ".",
             icon=":material/link_off:",
         )
     return values | view | {"question": question, "benchmark": benchmark, "scenario": scenario}
@@ -148,7 +148,7 @@ def link_of(runs: Sequence[RunSpec]) -> dict[str, list[str]]:
         "momentum": first.optimizer.momentum, "decay": first.optimizer.weight_decay,
         "hidden": joined(first.network.hidden),
         "active": first.active_classes, "optimizer-state": first.optimizer_state,
-        "equal": first.gradient_samples is not None, "bytes": first.memory_bytes,
+        "equal": first.gradient_samples is not None, "bytes": first.memory_bytes, "watch-switches": first.watch_switches,
     }  # fmt: skip
     state |= {f"option.{k}": v for k, v in first.options.items()}
     plain = {run.method.name for run in runs}

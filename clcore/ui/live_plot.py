@@ -32,6 +32,9 @@ _CSS = """
 .lab-plot { width: 100%; }
 .lab-plot-error { position: absolute; inset: 1rem; color: var(--st-red-text-color); font-size: 0.875rem; }
 .lab-plot .modebar { transition: opacity 0.15s; }
+.lab-plot .modebar:focus-within { opacity: 1 !important; }
+@media (hover: none) { .lab-plot .modebar { display: none !important; } }
+@media (prefers-reduced-motion: reduce) { .lab-plot .modebar { transition: none; } }
 """
 _JS = """
 const instances = new WeakMap();
@@ -98,7 +101,7 @@ async function draw(state, { spec, library: url, alt, failure, saves }, tell) {
     const figure = paint(JSON.parse(spec), colors);
     figure.layout.font = { ...figure.layout.font, family: font };
     plot.style.height = figure.layout.height + 'px';
-    plot.setAttribute('role', 'img');
+    plot.setAttribute('role', 'figure');  // not 'img': its buttons can be reached by keyboard
     plot.setAttribute('aria-label', alt);
     const config = {
       responsive: false, displaylogo: false, displayModeBar: 'hover',
@@ -110,7 +113,9 @@ async function draw(state, { spec, library: url, alt, failure, saves }, tell) {
       })),
     };
     const layout = { ...figure.layout, autosize: true };
+    if (matchMedia('(hover: none)').matches) layout.dragmode = false;  // a finger on a chart scrolls the page
     await window.Plotly.react(plot, { data: figure.data, layout, config, frames: figure.frames || [] });
+    for (const svg of plot.querySelectorAll('.main-svg')) svg.setAttribute('aria-hidden', 'true');  // `alt` says it
     state.spec = spec; state.look = look; error.hidden = true;
     state.tell = tell;
     if (!state.listens) {

@@ -40,7 +40,7 @@ def method_choice(default: Sequence[str], scenarios: Sequence[str]) -> list[str]
     """Draws the rows; returns the chosen methods, in the order in which they were chosen."""
     state = st.session_state
     state.setdefault("method", list(default))
-    with st.container(key="methods", gap="xsmall"):
+    with st.container(key="method-rows", gap="xsmall"):
         st.markdown(f":small[{_('Methods')}] :small[:gray[{_count()}]]")
         for family, (title, idea) in families().items():
             cards = [card for card in catalogue().methods if card.family == family]
@@ -53,8 +53,8 @@ def method_choice(default: Sequence[str], scenarios: Sequence[str]) -> list[str]
             titles = {card.name: _marked(card, scenarios) for card in cards}
             st.pills(title, names, selection_mode="multi", key=key, format_func=titles.get, help=idea,
                      on_change=_choose, args=(key, names))  # fmt: skip
-            if told := _unfit(cards, scenarios):
-                st.caption(told)
+            if unfit := [card for card in cards if missing_scenarios(card, scenarios)]:
+                st.caption(_unfit_words(unfit, scenarios), help=_unfit(unfit, scenarios))
     return list(state["method"])
 
 
@@ -80,6 +80,14 @@ def missing_scenarios(card: MethodCard, scenarios: Iterable[str]) -> list[str]:
 
 def _marked(card: MethodCard, scenarios: Sequence[str]) -> str:
     return f":gray[:material/block: {card.title}]" if missing_scenarios(card, scenarios) else card.title
+
+
+def _unfit_words(unfit: Sequence[MethodCard], scenarios: Sequence[str]) -> str:
+    """One line for the marked ones of a family; the reasons, which differ, are behind its question mark."""
+    lacking = {scenario for card in unfit for scenario in missing_scenarios(card, scenarios)}
+    told = n_("not in the {scenarios} scenario", "not in the {scenarios} scenarios",
+              len(lacking), scenarios=_(" and ").join(s for s in scenarios if s in lacking))  # fmt: skip
+    return f":material/block: {told}"
 
 
 def _unfit(cards: Sequence[MethodCard], scenarios: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ def proof_badge(verdicts: Sequence[Verdict]) -> None:
         )  # fmt: skip
         return
     st.badge(
-        _("nothing forgotten: old outputs identical, bit for bit"), icon=":material/verified:", color="green",
+        _("old outputs identical, bit for bit"), icon=":material/verified:", color="green",
         help=_(
             "After every task the network's outputs for stored examples of each earlier task were compared with those it gave "
             "when that task was learned. Not one bit differs, in {n} of {n} networks."

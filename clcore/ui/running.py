@@ -24,6 +24,7 @@ from clcore.ui.explanation import Story, explain, spoken
 from clcore.ui.frame import series_of, the_store
 from clcore.ui.live_plot import live_plot
 from clcore.ui.proof import proof_badge
+from clcore.ui.switches import around_the_switch
 from clcore.ui.text import _, n_
 
 POLL_SECONDS = 1.0
@@ -118,7 +119,7 @@ def _draw(store: Store, rows: Sequence[RunRow]) -> None:
             if len(group) < len(rows):
                 st.markdown(f"**{scenario_words(scenario)}**")
             for column, row in panel_grid(group):
-                with column, st.container(border=True, key=f"panel-{row.id}"):
+                with column, st.container(border=True, height="stretch", key=f"panel-{row.id}"):
                     _panel(row, series[row.id], places.get(row.id))
     with st.container(key="regions"):
         _regions(rows, series)
@@ -135,7 +136,7 @@ def _regions(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
     st.markdown(f"**{_('Decision regions')}**")
     st.caption(insight.regions_note())
     for column, row in panel_grid(drawn):
-        with column, st.container(border=True, key=f"map-{row.id}"):
+        with column, st.container(border=True, height="stretch", key=f"map-{row.id}"):
             insight.regions_panel(row, series[row.id], configs[row.id], titles[row.id], setting_words(row, series[row.id]))
     insight.regions_tables([(row, series[row.id], configs[row.id], titles[row.id]) for row in drawn])
 
@@ -384,6 +385,7 @@ def _details(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
             _matrix(row, one, config, kind, row0, future)
         with right:
             _tiles(one, config)
+        around_the_switch(row, one, config)
     with st.expander(_("Show as table"), icon=":material/table:", key="table"):
         _tables(row, one, config)
     insight.look_inside(row, one, config, labels[row.id], setting_words(row, one))
@@ -514,7 +516,7 @@ def preview(specs: Sequence[RunSpec]) -> None:
     empty = pd.DataFrame([], columns=["position", "task", *COLUMNS])
     with st.container(key="panels"):
         for column, spec in panel_grid([s for s in specs if s.scenario == specs[0].scenario]):
-            with column, st.container(border=True):
+            with column, st.container(border=True, height="stretch"):
                 st.markdown(f"**{method_title(spec.method.name)}**")
                 live_plot(
                     per_task_figure(

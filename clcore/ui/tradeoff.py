@@ -180,9 +180,10 @@ def _value_words(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, dict):
-        return " ".join(
-            f"{name} {_value_words(item)}" if not isinstance(item, str) else item for name, item in value.items()
-        )
+        names = [item.upper() for item in value.values() if isinstance(item, str)]  # SGD, MLP
+        numbers = [f"{name.replace('_', ' ')} {_value_words(item)}" for name, item in value.items()
+                   if item and not isinstance(item, str)]  # fmt: skip
+        return " ".join(names + numbers)
     if isinstance(value, list):
         return "-".join(str(item) for item in value)
     return str(value)
@@ -203,7 +204,7 @@ def _values_of(query: Query, streams: Sequence[str]) -> dict[str, Any]:
     ]
     if problems:
         st.warning(
-            _("Some of this link could not be used; the defaults stand in.") + " " + "; ".join(problems) + ".",
+            _("Some of this link could not be used; the defaults stand in:") + " " + "; ".join(problems) + ".",
             icon=":material/link_off:",
         )
     return {
@@ -300,9 +301,9 @@ def _draw(shown: Shown) -> None:
     with st.container(key="closer"):
         _closer(shown, frame, found)
     left, right = st.columns(2, gap="small")
-    with left, st.container(border=True, key="memory-chart"):
+    with left, st.container(border=True, height="stretch", key="memory-chart"):
         _memory(shown, frame, lines, levels, revision)
-    with right, st.container(border=True, key="compute-chart"):
+    with right, st.container(border=True, height="stretch", key="compute-chart"):
         _compute(frame, levels, revision)
     swept = {_path_name(path): path for path in lines if path.axis == "strength"}
     if swept:

@@ -26,7 +26,7 @@ CLAIMS = [
     Claim("finetune", "task", None, seeds=_SEEDS, variant="Split MNIST"),
     Claim("ags-cl", "task", None, grid=_FIRM, seeds=_SEEDS, shows=_SHOWS, variant="Split MNIST"),
     Claim("finetune", "task", None, seeds=_SEEDS, variant="Permuted MNIST", conditions=_PERMUTED),
-    Claim("ags-cl", "task", None, grid=_FIRM, seeds=_SEEDS, shows=_SHOWS, variant="Permuted MNIST", conditions=_PERMUTED),
+    Claim("ags-cl", "task", None, grid=_SOFT, seeds=_SEEDS, shows=_SHOWS, variant="Permuted MNIST", conditions=_PERMUTED),
     Claim("finetune", "domain", None, seeds=_SEEDS, variant="Permuted MNIST", conditions=_PERMUTED),
     Claim("ags-cl", "domain", None, grid=_SOFT, seeds=_SEEDS, shows=_SHOWS, variant="Permuted MNIST", conditions=_PERMUTED),
 ]  # fmt: skip

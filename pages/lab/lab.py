@@ -20,6 +20,8 @@ with st.sidebar, designed_errors():
 
 with st.container(key="page"), designed_errors():
     store = the_store()
+    with st.container(key="heading"):  # heard, not seen: the navigation shows where one is
+        st.title(_("Lab"), anchor=False)
     with st.container(key="notes"):
         rows = shown_experiment(store)
         if refused:

@@ -88,6 +88,8 @@ TORCH_FREE = (
     "clcore.ui.comparing", "clcore.ui.learn.page",
     "clcore.ui.system.activity", "clcore.ui.system.people", "clcore.ui.system.installation", "clcore.diagnostics",
     "clcore.datasets", "clcore.runner.load",
+    "clcore.insights", "clcore.packing", "clcore.charts.kinds",
+    "clcore.charts.regions", "clcore.charts.answers", "clcore.ui.insight",
 )  # fmt: skip
 
 

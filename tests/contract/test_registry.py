@@ -50,6 +50,10 @@ def test_a_strength_is_recommended_for_every_offline_benchmark_and_scenario(name
             assert ours >= fine_tuning
 
 
+# Gates need steps to anneal in, and a random network needs width to hold a good sub-network.
+_NEEDS = {"hat": {"epochs": 8, "hidden": (100, 100)}, "supsup": {"epochs": 6, "hidden": (200, 200)}}
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 def test_a_method_learns_real_digits_in_each_of_its_scenarios(name, scenario):
@@ -58,11 +62,11 @@ def test_a_method_learns_real_digits_in_each_of_its_scenarios(name, scenario):
         with pytest.raises(Exception, match=f"does not work in the {scenario} scenario"):
             digits_run(name, scenario=scenario, benchmark="split-digits")
         return
-    run = digits_run(name, scenario=scenario, benchmark="split-digits", seeds=(0, 1), epochs=3, hidden=(50,))
+    sizes = {"epochs": 3, "hidden": (50,), **_NEEDS.get(name, {})}
+    run = digits_run(name, scenario=scenario, benchmark="split-digits", seeds=(0, 1), **sizes)
     result = result_of(run)
     # Among all classes seen, some new examples look like old ones to a method that holds on to what it knows (LwF.MC).
-    # SupSup infers the task from one example, and then takes nearly all of a task's for another's now and then.
-    least = (0.05 if name == "supsup" else 0.4) if scenario == "class" else 0.6
+    least = 0.4 if scenario == "class" else 0.6
     for replica in result["replicas"]:
         matrix = replica["accuracy_matrix"]
         assert replica["status"] == "finished" and len(matrix) == 6

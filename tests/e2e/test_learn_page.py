@@ -7,6 +7,7 @@ TRACE = """name => { const plot = document.querySelector('.lab-plot.js-plotly-pl
     const trace = plot && plot.data && plot.data.filter(t => t.name === name).at(-1);
     return trace ? [trace.x, trace.y] : null; }"""
 CELLS = "() => [...document.querySelectorAll('[data-testid=stDataFrame] table tbody tr')].map(row => row.innerText)"
+WIDTHS = "() => [...document.querySelectorAll('.katex-display')].map(e => [e.scrollWidth, e.clientWidth])"
 
 
 def test_a_deep_link_opens_a_card_on_a_fresh_server(fresh_server, new_page):
@@ -60,3 +61,16 @@ def test_a_picture_moves_in_place(server, new_page):
         slider.press("ArrowLeft")
     lab.until(lambda: lab.query.get("g") == ["52"] and lab.page.evaluate(TRACE, "GEM") != before)
     assert lab.page.evaluate("selector => document.querySelector(selector).mark", FIGURE) == "same"
+
+
+def test_a_phone_shows_whole_formulas_and_the_chart_above_its_inputs(server, new_page):
+    lab = new_page(server, "/learn", width=390, show="metrics")
+    lab.page.locator(".katex-display").nth(5).wait_for()
+    widths = lab.page.evaluate(WIDTHS)
+    assert len(widths) == 6 and all(needed <= there for needed, there in widths)
+    lesson = new_page(server, "/learn", width=390, lesson="forget")
+    lesson.page.locator(f"{FIGURE} .main-svg").first.wait_for()
+    chart, inputs = lesson.page.locator(FIGURE).first.bounding_box(), lesson.key("lesson-inputs").bounding_box()
+    assert chart["y"] + chart["height"] <= inputs["y"]
+    tops = {round(box.bounding_box()["y"]) for box in lesson.key("lesson-inputs").get_by_role("spinbutton").all()}
+    assert len(tops) == 1  # all five in one row

@@ -140,6 +140,30 @@ def test_live_evaluation_does_not_disturb_unequal_replicas():
     assert quiet == watched
 
 
+@pytest.mark.parametrize("method, case", [
+    ("er", dict(benchmark="split-digits", scenario="class", options={"order": "seeded", "tasks": 2}, batch_size=2)),
+    ("ewc", dict(strengths=(0.0, 100.0, 1e9), settings={"ewc.penalty_step": "explicit"})),  # one of them diverges
+    ("den", dict(scenario="task", epochs=2)),
+    ("packnet", dict(scenario="task", epochs=2, optimizer="adam")),
+])  # fmt: skip
+def test_watching_switches_does_not_change_a_single_bit(method, case):
+    """Networks of unequal streams, one that diverges, methods with several phases: the same results and the same digests."""
+    events = []
+    runs = [digits_run(method, seeds=range(2), memories=(30,), watch_switches=n, **case) for n in (0, 20)]
+    quiet, watched = (result_of(run, report=events.append)["replicas"] for run in runs)
+    assert quiet == watched
+    assert any(isinstance(e, Evaluated) and e.switch for e in events)
+
+
+def test_the_first_steps_of_a_task_are_evaluated_one_by_one():
+    events = []
+    result_of(digits_run("er", epochs=2, watch_switches=7, live_points=2), report=events.append)
+    close = [(e.task, e.step) for e in events if isinstance(e, Evaluated) and e.switch]
+    assert close == [(task, step) for task in (1, 2, 3) for step in range(1, 8)]
+    ends = [e.position for e in events if isinstance(e, Evaluated) and not e.switch]
+    assert ends == [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+
+
 def test_divergence_in_the_very_last_step_is_seen():
     """λ = 1e9 explodes the weights once the springs pull; with few steps no later loss shows it."""
     for per_task, strength in ((64, 1e9), (80, 1e9), (96, 1e7), (48, 1e12)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from clcore import capacity
 from clcore.methods.parts.scores import looking_through
 from tests.training_cases import (
     assert_independent,
@@ -139,6 +140,8 @@ def test_extra_outputs_are_trained_away_and_never_predicted():
     assert everything.shape == (2, 64, 40)
     assert float(everything[..., 10:].amax(-1).mean()) < float(everything[..., :10].amax(-1).mean())
     assert learner.footprint()[0]["parameters"] == 4 * (65 * 32 + 33 * 32 + 33 * 40)
+    run, shape = case({"extra_outputs": 30}), (8, 8)
+    assert capacity.held_parameters(run, shape, 10) == capacity.parameter_count(run, shape, 40)
     told = learner_for(case({"extra_outputs": 30}, scenario="task"))
     assert told.classifier.network.head.outputs == 30  # three tasks of ten classes, nothing beside them
 

@@ -1,12 +1,10 @@
 """The app in-process, over a store of its own and without a background runner."""
 
-import itertools
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from clcore.catalogue import catalogue
 from clcore.store import open_store
 
 ROOT = Path(__file__).parents[2]
@@ -44,21 +42,3 @@ def app(store, woken, monkeypatch):
         return at
 
     return open_app
-
-
-@pytest.fixture
-def thirty_methods(monkeypatch):
-    """A catalogue of thirty methods: the real ones, and copies of them under other names and in every family."""
-    real = catalogue()
-    spread = itertools.cycle(["regularization", "distillation", "rehearsal", "isolation"])
-    copies = [
-        real.methods[i % len(real.methods)].model_copy(
-            update={"name": f"copy-{i}", "title": f"Copy {i}", "family": next(spread)}
-        )
-        for i in range(30 - len(real.methods))
-    ]
-    many = real.model_copy(update={"methods": (*real.methods, *copies)})
-    for module in ("clcore.catalogue", "clcore.spec", "clcore.ui.controls", "clcore.ui.links", "clcore.ui.running",
-                   "clcore.ui.method_choice"):  # fmt: skip
-        monkeypatch.setattr(f"{module}.catalogue", lambda: many)
-    return many

@@ -12,14 +12,14 @@ KEPT = {"finetune": 0.55, "ewc": 0.78, "l2": 0.7, "er": 0.95, "joint": 1.0, "sin
 
 
 def experiment(
-    *methods: str, benchmark="permuted-digits", scenario="domain", seeds=3, strengths=(), memories=(200,)
+    *methods: str, benchmark="permuted-digits", scenario="domain", seeds=3, strengths=(), memories=(200,), **more
 ) -> tuple[RunSpec, ...]:
     choices = tuple(
         make(MethodChoice, name=name, strengths=tuple(strengths) if name == "ewc" else ())
         for name in methods or ("finetune",)
     )
     grid = Grid(seeds=tuple(range(seeds)), memories=tuple(memories))
-    return make(ExperimentSpec, benchmark=benchmark, scenario=scenario, methods=choices, grid=grid).runs()
+    return make(ExperimentSpec, benchmark=benchmark, scenario=scenario, methods=choices, grid=grid, **more).runs()
 
 
 def noise(*key: float) -> float:
@@ -59,6 +59,15 @@ def recording(
     end = tasks if until is None else until
     for k in range(1, tasks + 1):
         yield ev.PhaseStarted(task=k, name="train", replicas=list(range(K)))
+        for n in range(1, spec.watch_switches + 1):
+            if (at := k - 1 + n / 1000) <= end:
+                yield ev.Evaluated(
+                    task=k, position=at, step=n, switch=True, replicas=list(range(K)),
+                    accuracy=[
+                        [_value(spec, i, at, j, diverged) if j <= k else None for j in range(1, tasks + 1)]
+                        for i in range(K)
+                    ],
+                )  # fmt: skip
         for p in range(1, points + 1):
             at = k - 1 + p / points
             if at > end:

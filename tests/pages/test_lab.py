@@ -263,7 +263,7 @@ def pills(at, family: str):
 def test_methods_stand_in_rows_by_family_and_keep_the_order_of_choice(app, store):
     at = app(method=["er", "finetune"])
     rows = [g.key for g in at.get("button_group") if str(g.key).startswith("method-")]
-    assert rows[:2] == ["method-baseline", "method-reference"] and rows[-1] == "method-rehearsal"
+    assert rows[:2] == ["method-baseline", "method-reference"] and rows[-1] == "method-isolation"
     assert list(pills(at, "rehearsal").value) == ["er"] and list(pills(at, "regularization").value) == []
     pills(at, "regularization").set_value(["ewc"]).run()
     assert at.query_params["method"] == ["er", "finetune", "ewc"]
@@ -281,13 +281,16 @@ def test_a_preset_reaches_the_rows(app):
 
 def test_a_method_that_does_not_fit_the_scenario_is_marked_with_the_reason(app):
     at = app(benchmark="split-digits", scenario=["task", "class"])
-    assert "One network per task: not in the class scenario." in words(at)
+    told = next(c for c in at.caption if "block" in c.value and "One network per task" in c.help)
+    assert told.value == ":material/block: not in the class scenario"
+    assert "One network per task: not in the class scenario." in told.help
     assert any("block" in option for option in pills(at, "reference").options)
-    assert "One network per task: not in" not in words(app(benchmark="split-digits", scenario=["task"]))
+    fits = app(benchmark="split-digits", scenario=["task"])
+    assert not any("One network per task" in (c.help or "") for c in fits.caption)
 
 
-def test_more_than_six_methods_are_one_sentence_and_run_is_off(app, thirty_methods):
-    seven = ["finetune", "joint", "ewc", "l2", "er", "copy-1", "copy-2"]
+def test_more_than_six_methods_are_one_sentence_and_run_is_off(app):
+    seven = ["finetune", "joint", "ewc", "l2", "er", "gem", "agem"]
     at = app(method=seven)
     assert "7 methods are chosen, and at most 6" in words(at) and "take 1 out" in words(at)
     assert at.button(key="run").disabled and at.query_params["method"] == seven
@@ -295,10 +298,12 @@ def test_more_than_six_methods_are_one_sentence_and_run_is_off(app, thirty_metho
     assert not at.button(key="run").disabled and charts(at) == 6
 
 
-def test_thirty_methods_are_all_there(app, thirty_methods):
+def test_every_method_is_there(app):
     at = app()
-    shown = [option for g in at.get("button_group") if str(g.key).startswith("method-") for option in g.options]
-    assert len(shown) == 30 and [g.key for g in at.get("button_group")][-1] == "method-isolation"
+    rows = [g for g in at.get("button_group") if str(g.key).startswith("method-")]
+    cards = catalogue().methods
+    assert len(cards) > 30 and sum(len(row.options) for row in rows) == len(cards)
+    assert {row.key for row in rows} == {f"method-{card.family}" for card in cards}
 
 
 # ---- a rehearsal method with a regularizer --------------------------------------------------------------------------
@@ -376,3 +381,31 @@ def test_a_budget_in_a_link_that_cannot_be_is_said(app):
         assert "bytes" in words(at) and at.number_input(key="bytes").value is None
     at = app(bytes="0")
     assert at.number_input(key="bytes").value == 0 and not at.warning
+
+
+# ---- around a task switch -------------------------------------------------------------------------------------------
+
+
+def test_a_link_can_ask_to_watch_task_switches(app, store):
+    at = app(method=["er"], **{"watch-switches": "50"})
+    at.button(key="run").click().run()
+    (row,) = store.runs()
+    assert row.spec.watch_switches == 50 and link_of([row.spec])["watch-switches"] == ["50"]
+
+
+def test_the_steps_after_a_switch_are_shown_with_the_worst_on_the_way(app, store):
+    (run,) = experiment("er", watch_switches=4)
+    play(store, run, experiment="watched")
+    at = app(x="watched", switch="3")
+    assert "Around a task switch" in words(at) and "before the switch" in words(at)
+    assert {"min-ACC", "Worst-case accuracy (WC-ACC)"} <= {m.label for m in at.metric}
+    table = next(f.value for f in at.dataframe if "step" in f.value)
+    assert set(table["step"]) == {0, 1, 2, 3, 4} and set(table["task"]) == {1, 2, 3}
+
+
+def test_a_switch_that_is_not_there_yet_is_not_shown(app, store):
+    (run,) = experiment("er", watch_switches=4)
+    play(store, run, experiment="early", until=1)
+    assert "as soon as task 2 begins" in words(app(x="early", switch="5"))
+    play(store, experiment("er")[0], experiment="plain")
+    assert "Around a task switch" not in words(app(x="plain"))

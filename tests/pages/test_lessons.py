@@ -2,8 +2,10 @@
 
 import pytest
 
+from clcore import events as ev
 from clcore.charts.prediction import Line, curve_figure, options_figure
 from clcore.charts.theme import method_style
+from clcore.charts.words import KILOBYTES
 from clcore.frames import Series, Spread, spread
 from clcore.spec import RunSpec
 from clcore.store import Classroom
@@ -123,8 +125,6 @@ def test_a_live_run_fills_the_chart(app, store):
 
 
 def test_a_failed_run_says_why_and_can_be_repeated(app, store):
-    from clcore import events as ev
-
     first, second = step_one().runs()
     play(store, second)
     store.end(store.add([first])[0], ev.RunFailed(message="The memory was full."))
@@ -184,6 +184,53 @@ def test_the_newest_finished_run_answers_and_a_live_one_is_joined(store):
     assert old != new and [row.id for row in _found_runs(store, [first, second])] == [new, live]
 
 
+# ---- accuracy and size ----------------------------------------------------------------------------------------------
+
+
+def rooms_step(name: str):
+    return next(step for step in lessons()["rooms"].steps if step.name == name)
+
+
+def grown(run: RunSpec, bytes_after=lambda k: 1000 * k * k, identical: bool | None = None):
+    """A recording whose networks keep this many bytes after task k, all replicas the same."""
+    for event in recording(run):
+        if event.type == "task_finished":
+            proof = ev.Verdict(identical=identical, changed_by=None, largest_change=0.0)
+            event = event.model_copy(update={
+                "footprint": [{"parameters": bytes_after(event.task)}] * len(run.replicas),
+                "old_logits": None if identical is None else [proof] * len(run.replicas),
+            })  # fmt: skip
+        yield event
+
+
+def test_a_size_is_told_in_kilobytes_by_chart_table_and_verdict(app, store):
+    for run in rooms_step("size").runs():
+        run_id = store.add([run], state="running")[0]
+        store.append(run_id, list(enumerate(grown(run, identical=True), start=1)))
+    at = locked(app, store, "rooms/size", (1, 4, 9, 16, 35), ran="rooms/size")
+    assert "You were 2 kB off on average, most at T5: you said 35, it was 25 kB (in each of 3 networks)." in words(at)
+    assert list(at.dataframe[0].value["PNN"]) == [1, 4, 9, 16, 25]
+    table = at.dataframe[1].value
+    assert list(table["after task 1"]) == ["1 kB"] * 3 and list(table["after task 5"]) == ["25 kB"] * 3
+    assert table["average accuracy"].str.endswith(" %").all() and set(table["old outputs"]) == {"identical"}
+    assert "old outputs identical, bit for bit" in words(at)
+
+
+def test_who_promises_nothing_carries_no_badge(app, store):
+    for run in rooms_step("den").runs():
+        run_id = store.add([run], state="running")[0]
+        proof = True if run.method.name == "cpg" else None
+        store.append(run_id, list(enumerate(grown(run, identical=proof), start=1)))
+    at = locked(app, store, "rooms/den", ran="rooms/den")
+    assert list(at.dataframe[1].value["old outputs"]) == ["no promise", "identical"]
+    assert any(m.value == "CPG" for m in at.markdown) and not any(m.value == "DEN" for m in at.markdown)
+
+
+@pytest.mark.parametrize("step", lessons()["rooms"].steps, ids=lambda step: step.name)
+def test_methods_that_grow_are_never_shown_by_accuracy_alone(step):
+    assert step.sizes
+
+
 # ---- verdict, table and charts --------------------------------------------------------------------------------------
 
 VOTE = Question("vote", "Which?", (Option("a", "A"), Option("b", "B")))
@@ -224,13 +271,19 @@ def test_charts_are_valid_and_keep_their_traces():
     empty = [Line(line.name, line.style, [None] * 3) for line in lines]
     crowd = [[90, 80, 70], [95, 60, 50], [10, 20, 30]]
     labels = ("T1", "T2", "T3")
-    full, bare = curve_figure(labels, lines, [90, 50, 40], crowd), curve_figure(labels, empty, None)
-    for figure in (full, bare, curve_figure(labels, lines, [1, 2, 3], crowd[:1])):
+    full, bare = curve_figure(labels, lines, [90, 50, 40], crowd, title="%"), curve_figure(labels, empty, None, title="%")
+    for figure in (full, bare, curve_figure(labels, lines, [1, 2, 3], crowd[:1], title="%")):
         valid(figure)
     assert [t["type"] for t in full["data"]] == [t["type"] for t in bare["data"]]
     assert full["data"][1]["y"] == [90, 60, 50]  # the class's median
+    sizes = [over(87e3, 87e3), over(1.3e6, 1.4e6), None]
+    in_bytes = [Line("PNN", method_style("pnn"), sizes)]
+    figure = curve_figure(labels, in_bytes, [90, 200, 300], title="kB", unit=KILOBYTES)
+    valid(figure)
+    assert figure["data"][4]["y"] == [87, 1350] and figure["layout"]["yaxis"]["range"][1] > 1400
     styles = [method_style("er")] * 3
     for figure in (
+        options_figure(labels, sizes, styles, "kB", mine=[1, 2, 3000], unit=KILOBYTES),
         options_figure(labels, points, styles, "%", mine=[1, 2, 3], crowd=crowd),
         options_figure(labels, [None] * 3, styles, "%"),
         options_figure(labels, points, styles, "%", vote=2, votes=[3, 0, 1], signed=True),

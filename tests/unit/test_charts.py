@@ -14,6 +14,7 @@ from clcore.charts import theme
 from clcore.charts.matrix import matrix_figure, matrix_height
 from clcore.charts.per_task import MAX_POINTS, per_task_figure, thinned
 from clcore.charts.sweep import best_strength, strength_places, sweep_figure
+from clcore.charts.switch import switch_figure
 from clcore.charts.words import spread_words
 from clcore.frames import COLUMNS, Config, Series
 from tests.pages.recorded import experiment, recording
@@ -53,6 +54,19 @@ def test_per_task_keeps_traces_axes_and_height_while_it_fills():
         assert empty["layout"]["yaxis"][key] == full["layout"]["yaxis"][key]
     assert empty["layout"]["height"] == full["layout"]["height"]
     assert len(empty["layout"]["shapes"]) == len(full["layout"]["shapes"])
+
+
+@pytest.mark.parametrize("how", [{}, {"until": 1.003}, {"diverged": (0,)}])
+def test_steps_after_a_switch_are_valid_and_keep_their_traces(how):
+    steps = series(experiment(watch_switches=5)[0], **how).switch(Config(), 2)
+    figure, empty = switch_figure(steps, 2, 5), switch_figure(steps.iloc[:0], 2, 5)
+    valid(figure)
+    valid(empty)
+    assert [t["type"] for t in figure["data"]] == [t["type"] for t in empty["data"]]
+    drawn = figure["data"][1]
+    first = steps[steps["task"] == 1]
+    assert drawn["x"] == first["step"].tolist()
+    assert drawn["y"] == [None if v != v else round(100 * v, 2) for v in first["mean"].astype(float)]
 
 
 def test_one_seed_has_no_band_and_says_so():

@@ -162,3 +162,28 @@ def test_what_happens_before_training_is_said_until_it_starts():
     download = ev.Preparing(message="Downloading MNIST", share=0.4)
     assert folded([download]).preparing == download
     assert folded([download, begun]).preparing is None
+
+
+def test_the_steps_after_a_switch_stand_beside_what_was_before():
+    (run,) = experiment("er", watch_switches=3)
+    series = folded(recording(run))
+    assert series.switches() == [2, 3, 4, 5]
+    steps = series.switch(Config(None, 200), 3)
+    assert sorted(set(steps["step"])) == [0, 1, 2, 3] and sorted(set(steps["task"])) == [1, 2, 3]
+    curve = series.curves(Config(None, 200))
+    before = curve[(curve["position"] == 2) & (curve["task"] == 1)]["mean"].item()
+    assert steps[(steps["step"] == 0) & (steps["task"] == 1)]["mean"].item() == before
+    assert set(steps[steps["step"] == 0]["task"]) == {1, 2}  # task 3 has not begun
+    worst, final = series.way_metric(Config(None, 200), "min_acc"), series.metric(Config(None, 200), "acc")
+    assert worst.n == 3 and worst.mean <= final.mean + 0.05
+
+
+def test_runs_that_watch_no_switch_have_none():
+    series = folded(recording(experiment("er")[0]))
+    assert series.switches() == [] and series.switch(Config(None, 200), 2).empty
+
+
+def test_a_diverged_network_has_no_worst_case():
+    (run,) = experiment("er", watch_switches=2)
+    worst = folded(recording(run, diverged=(1,))).way_metric(Config(None, 200), "worst_case_acc")
+    assert worst.mean is None and (worst.diverged, worst.total) == (1, 3)

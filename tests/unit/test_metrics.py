@@ -84,6 +84,27 @@ def test_transfer_and_intransigence():
     assert metrics.intransigence(R, single) == pytest.approx(-(0.1 + 0.0 + 0.1 + 0.2) / 4)
 
 
+LIVE = [
+    (0.5, [0.7, None, None]), (1.0, [0.9, None, None]),
+    (1.1, [0.4, 0.3, None]), (1.6, [0.6, 0.7, None]), (2.0, [0.8, 0.9, None]),
+    (2.1, [0.5, 0.6, 0.2]), (3.0, [0.7, 0.7, 0.8]),
+]  # fmt: skip
+
+
+def test_the_worst_on_the_way_counts_from_a_tasks_own_end():
+    """Task 1 is lowest (0.4) early in task 2, task 2 (0.6) early in task 3; 0.3 while task 2 is learned does not count."""
+    assert metrics.min_acc(LIVE, 3) == pytest.approx((0.4 + 0.6) / 2)
+    assert metrics.worst_case_acc(LIVE, 3) == pytest.approx(0.8 / 3 + 2 / 3 * 0.5)
+    assert metrics.min_acc(LIVE, 2) == 0.4 and metrics.worst_case_acc(LIVE, 2) == pytest.approx(0.9 / 2 + 0.4 / 2)
+    assert metrics.min_acc(LIVE, 1) is None and metrics.worst_case_acc(LIVE, 1) == 0.9
+
+
+def test_the_worst_on_the_way_needs_every_evaluation():
+    blown = [*LIVE[:5], (2.1, [None, None, None]), LIVE[6]]
+    assert metrics.min_acc(blown, 3) is None and metrics.worst_case_acc(blown, 3) is None
+    assert metrics.worst_case_acc(LIVE[:-1], 3) is None and metrics.min_acc([], 2) is None
+
+
 def test_interval_is_students():
     found = metrics.interval([0.7, 0.8, 0.9])
     assert found.mean == pytest.approx(0.8) and found.n == 3

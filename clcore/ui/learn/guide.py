@@ -20,6 +20,7 @@ from clcore.ui.classroom import queue_runs, refusals
 from clcore.ui.frame import series_of, the_store, wake_runner
 from clcore.ui.learn.lessons import Lesson, Option, Question, Step, lessons, truth
 from clcore.ui.learn.link import LONGEST_NAME, key, publish_link, value
+from clcore.ui.learn.together import accuracy_and_size
 from clcore.ui.learn.verdict import verdict
 from clcore.ui.links import link_of
 from clcore.ui.live_plot import live_plot
@@ -28,7 +29,8 @@ from clcore.ui.text import _, n_
 LAB = "pages/lab/lab.py"
 POLL_SECONDS = 1.0
 LOOK_BACK = 200
-START = 50  # where a slider stands before it is moved
+READABLE = 820  # pixels, about 110 letters
+NARROW = 64  # pixels: four figures, without step buttons
 
 
 def guide() -> None:
@@ -81,11 +83,11 @@ def _lesson(lesson: Lesson) -> None:
         for k, one in enumerate(lesson.steps, start=1):
             st.button(f"{k} · {one.title}", key=f"step-{k}", type="primary" if k == at else "tertiary",
                       on_click=_go, args=(k,))  # fmt: skip
-    answered, chart = st.columns([5, 6], gap="large")
+    st.markdown(step.text, width=READABLE)
+    st.markdown(f":material/help: **{step.question.prompt}**", width=READABLE)
+    chart, answered = st.columns([6, 5], gap="large")  # in this order on a phone: the chart above what moves it
     question = f"{lesson.name}/{step.name}"
     with answered:
-        st.markdown(step.text)
-        st.markdown(f":material/help: **{step.question.prompt}**")
         mine, answer = _prediction(store, question, step.question)
         rows = _found_runs(store, step.runs()) if mine else []
         shown = question in value("ran")
@@ -131,15 +133,22 @@ def _inputs(question: str, asked: Question, locked: Prediction | None) -> Any:
             _("Your vote"), names, index=None, key=name, format_func=labels.get, disabled=locked is not None
         )
     found = []
-    for k, (label, column) in enumerate(zip(asked.labels, st.columns(len(asked.labels)), strict=True)):
+    start, highest, step = (100.0, 100_000.0, 50.0) if asked.metric == "size" else (50.0, 100.0, 5.0)
+    if asked.kind == "curve":  # short labels: on a phone all stand in one row
+        line = st.container(horizontal=True, gap="xsmall", key="lesson-inputs")
+        columns, width = [line] * len(asked.labels), NARROW
+    else:
+        columns, width = st.columns(len(asked.labels)), "stretch"
+    for k, (label, column) in enumerate(zip(asked.labels, columns, strict=True)):
         name = f"level-{question}-{k}"
         if locked is not None:
             st.session_state[name] = locked.answer[k]
-        st.session_state.setdefault(name, float(START))
+        st.session_state.setdefault(name, start)
         with column:
             found.append(
                 st.number_input(
-                    f"{label}, %", 0.0, 100.0, step=5.0, key=name, format="%.0f", disabled=locked is not None
+                    f"{label}, {asked.unit.sign}", 0.0, highest, step=step, key=name, format="%.0f",
+                    disabled=locked is not None, width=width,
                 )
             )
     return found
@@ -242,6 +251,8 @@ def _chart(step: Step, question: str, answer: Any, rows: list[RunRow], crowd: li
     with st.expander(_("Show as table"), icon=":material/table:"):
         st.dataframe(prediction_table(asked, answer, lines), hide_index=True,
                      alt=_("Prediction and truth"))  # fmt: skip
+    if step.sizes and ready:
+        accuracy_and_size(asked, ready)
 
 
 def _width(asked: Question) -> int:
@@ -256,15 +267,17 @@ def _truths(asked: Question, series: Sequence[Series]) -> list[list[Spread | Non
 def _figure(asked: Question, question: str, answer, lines, crowd, rows, series) -> dict[str, Any]:
     if asked.kind == "curve":
         drawn = [
-            Line(option.label, method_style(option.name), points, _trail(series[option.run], option) if series else ())
+            Line(option.label, _style(option, rows), points,
+                 _trail(series[option.run], option) if series and asked.metric == "acc" else ())
             for option, points in zip(asked.options, lines, strict=True)
         ]
-        return curve_figure(asked.labels, drawn, answer, crowd, revision=question)
+        title = _("kept after the task, kB") if asked.metric == "size" else _("accuracy on task 1, %")
+        return curve_figure(asked.labels, drawn, answer, crowd, title=title, unit=asked.unit, revision=question)
     styles = [_style(option, rows) for option in asked.options]
     points = [line[0] for line in lines]
     title = {"acc": _("average accuracy, %"), "forgetting": _("forgetting, points"),
-             "learning_accuracy": _("learning accuracy, %")}[asked.metric]  # fmt: skip
-    common = {"signed": asked.metric == "forgetting", "revision": question}
+             "learning_accuracy": _("learning accuracy, %"), "size": _("kept at the end, kB")}[asked.metric]  # fmt: skip
+    common = {"unit": asked.unit, "signed": asked.metric == "forgetting", "revision": question}
     if asked.kind == "levels":
         return options_figure(asked.labels, points, styles, title, mine=answer, crowd=crowd, **common)
     names = [option.name for option in asked.options]
@@ -310,7 +323,9 @@ def _basis(asked: Question, lines, crowd) -> str:
                   "Mean of {n} seeds; bars and bands are the 95 % t-interval.", min(ns))  # fmt: skip
     else:
         told = n_("{n} seed.", "{n} seeds: bars and bands are their range.", min(ns))
-    if asked.kind == "curve":
+    if asked.metric == "size":
+        told = _("All bytes kept for later: weights, and what the method keeps beside them.") + " " + told
+    elif asked.kind == "curve":
         told = _("Accuracy on task 1, on its test data.") + " " + told
     if crowd:
         told += " " + n_("{n} prediction of the class.", "{n} predictions of the class.", len(crowd))
@@ -323,7 +338,8 @@ def _alt(step: Step, rows: list[RunRow]) -> str:
 
 
 def prediction_table(asked: Question, answer: Any, lines: Sequence[Sequence[Spread | None]]) -> pd.DataFrame:
-    """What the chart shows, in percent: one row a label (curves: and one column a method)."""
+    """What the chart shows, in its unit: one row a label (curves: and one column a method)."""
+    number = asked.unit.of
     table: dict[str, list[Any]] = {_("what"): list(asked.labels)}
     if asked.kind == "vote":
         mark = [_("your vote") if option.name == answer else "" for option in asked.options]
@@ -332,18 +348,14 @@ def prediction_table(asked: Question, answer: Any, lines: Sequence[Sequence[Spre
         table[_("prediction")] = list(answer) if answer else [None] * len(asked.labels)
     if asked.kind == "curve":
         for option, points in zip(asked.options, lines, strict=True):
-            table[option.label] = [_percent(p) for p in points]
+            table[option.label] = [None if p is None else number(p.mean) for p in points]
     else:
         points = [line[0] for line in lines]
-        table[_("truth")] = [_percent(p) for p in points]
-        table[_("low")] = [None if p is None or p.low is None else round(100 * p.low, 2) for p in points]
-        table[_("high")] = [None if p is None or p.high is None else round(100 * p.high, 2) for p in points]
+        table[_("truth")] = [None if p is None else number(p.mean) for p in points]
+        table[_("low")] = [None if p is None else number(p.low) for p in points]
+        table[_("high")] = [None if p is None else number(p.high) for p in points]
         table[_("seeds")] = [0 if p is None else p.n for p in points]
     return pd.DataFrame(table)
-
-
-def _percent(point: Spread | None) -> float | None:
-    return None if point is None or point.mean is None else round(100 * point.mean, 2)
 
 
 def _told(step: Step, mine: Prediction, rows: list[RunRow]) -> None:

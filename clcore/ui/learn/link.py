@@ -88,7 +88,7 @@ def _values_of(query: Query) -> dict[str, Any]:
         found["show"] = next((view for view, names in OF_VIEW.items() if set(names) & set(query)), DEFAULTS["show"])
     if problems:
         st.warning(
-            _("Some of this link could not be used; the defaults stand in.") + " " + "; ".join(problems) + ".",
+            _("Some of this link could not be used; the defaults stand in:") + " " + "; ".join(problems) + ".",
             icon=":material/link_off:",
         )
     return {key(name): v for name, v in found.items()}

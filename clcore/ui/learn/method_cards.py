@@ -109,6 +109,7 @@ def _card(card: MethodCard, sheet: Sheet | None) -> None:
         if sheet:
             st.markdown(f"**{_('How it goes')}**")
             st.code(sheet.steps, language=None)
+        _storage(card, sheet)
     with right:
         _facts(card, sheet)
     _knobs(card)
@@ -125,16 +126,21 @@ def _facts(card: MethodCard, sheet: Sheet | None) -> None:
     boundaries = _("It must be told when a new task begins.") if card.needs_boundaries else _(
         "It need not be told when a new task begins.")  # fmt: skip
     st.caption(boundaries)
+    if sheet is None:
+        return
+    st.markdown(f"**{_('Strengths')}**")
+    st.markdown("\n".join(f"- :green[:material/add_circle:] {text}" for text in sheet.strengths))
+    st.markdown(f"**{_('Weaknesses')}**")
+    st.markdown("\n".join(f"- :orange[:material/do_not_disturb_on:] {text}" for text in sheet.weaknesses))
+
+
+def _storage(card: MethodCard, sheet: Sheet | None) -> None:
     st.markdown(f"**{_('What it stores')}**  \n{card.stores}")
     if sheet is None:
         return
     st.latex(sheet.bytes)
     if sheet.count is not None:
         _example(sheet)
-    st.markdown(f"**{_('Strengths')}**")
-    st.markdown("\n".join(f"- :green[:material/add_circle:] {text}" for text in sheet.strengths))
-    st.markdown(f"**{_('Weaknesses')}**")
-    st.markdown("\n".join(f"- :orange[:material/do_not_disturb_on:] {text}" for text in sheet.weaknesses))
 
 
 def _example(sheet: Sheet) -> None:
@@ -151,11 +157,11 @@ def _example(sheet: Sheet) -> None:
 def _knobs(card: MethodCard) -> None:
     if not card.knobs:
         return
-    head = (_("Knob"), _("Default"), _("Allowed"), _("What it does"))
+    head = (_("Setting"), _("Default"), _("Allowed"), _("What it does"))
     lines = [f"| {' | '.join(head)} |", "|---|---|---|---|"]
     lines += [f"| {_knob_name(k)} | {_default(k)} | {_range(k)} | {_cell(k.help)} |" for k in card.knobs]
     with st.container(border=True, key="knobs"):
-        st.markdown(f"**{n_('{n} knob', '{n} knobs', len(card.knobs))}**")
+        st.markdown(f"**{n_('{n} setting', '{n} settings', len(card.knobs))}**")
         st.markdown("\n".join(lines))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from clcore.charts.words import Unit, spread_words
 from clcore.frames import Spread
 from clcore.ui.explanation import spoken
 from clcore.ui.learn.lessons import Question
@@ -22,10 +23,14 @@ def verdict(question: Question, answer: Any, points: Sequence[Spread | None]) ->
 
 
 def _levels(question: Question, answer: Sequence[float], points: Sequence[Spread]) -> str:
-    off = [guess - 100 * p.mean for guess, p in zip(answer, points, strict=True)]
+    unit = question.unit
+    off = [guess - unit.of(p.mean) for guess, p in zip(answer, points, strict=True)]
     worst = max(range(len(off)), key=lambda i: abs(off[i]))
     mean = sum(abs(o) for o in off) / len(off)
-    text = _("You were {mean:.0f} points off on average, most at {label}: you said {guess:.0f}, it was {truth}.")
+    if question.metric == "size":
+        text = _("You were {mean:,.0f} kB off on average, most at {label}: you said {guess:,.0f}, it was {truth}.")
+    else:
+        text = _("You were {mean:.0f} points off on average, most at {label}: you said {guess:.0f}, it was {truth}.")
     return text.format(
         mean=mean, label=question.labels[worst], guess=answer[worst], truth=_words(question, points[worst])
     )
@@ -64,8 +69,16 @@ def _voted(question: Question, answer: str, points: Sequence[Spread]) -> str:
 
 def _words(question: Question, point: Spread) -> str:
     """The number with what stands behind it; forgetting is a difference of percentages, told in points."""
+    if question.metric == "size":
+        return f"{question.unit.text(point.mean)} {question.unit.sign} ({_behind(point, question.unit)})"
     said = spoken(point)
     return said.replace(" %", " " + _("points"), 1) if question.metric == "forgetting" else said
+
+
+def _behind(point: Spread, unit: Unit) -> str:
+    if point.n > 1 and point.low == point.high:
+        return n_("in {n} network", "in each of {n} networks", point.n)
+    return spread_words(point.low, point.high, point.n, point.diverged, point.total, unit)
 
 
 def _overlap(a: Spread, b: Spread) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from clcore.catalogue import catalogue
+from clcore.charts.words import KILOBYTES, PERCENT, Unit
 from clcore.frames import Config, Series, Spread
 from clcore.spec import ExperimentSpec, Grid, MethodChoice, NetworkChoice, RunSpec, make
 
@@ -35,17 +36,18 @@ class Option:
 class Question:
     """What is predicted.
 
-    kind    curve   the accuracy on task 1 after each task, of the first option; the others are drawn beside it
+    kind    curve   a number after each task, of the first option; the others are drawn beside it
             levels  a number for every option
             vote    which option has the best (see `best`) number
-    metric  what `levels` and `vote` are about: acc, forgetting or learning_accuracy
+    metric  what it is about: acc (of a curve: the accuracy on task 1), forgetting, learning_accuracy, or size: the bytes that
+            the network and its method keep
     best    whether the highest or the lowest number wins a vote
     """
 
     kind: Literal["curve", "levels", "vote"]
     prompt: str
     options: tuple[Option, ...]
-    metric: Literal["acc", "forgetting", "learning_accuracy"] = "acc"
+    metric: Literal["acc", "forgetting", "learning_accuracy", "size"] = "acc"
     best: Literal["highest", "lowest"] = "highest"
     tasks: int = 5
 
@@ -56,10 +58,18 @@ class Question:
             return tuple(f"T{k}" for k in range(1, self.tasks + 1))
         return tuple(option.label for option in self.options)
 
+    @property
+    def unit(self) -> Unit:
+        """Of predictions, charts and tables."""
+        return KILOBYTES if self.metric == "size" else PERCENT
+
 
 @dataclass(frozen=True)
 class Step:
-    """`text` before the question, `told` after the truth is known; `runs` are made when the step is shown."""
+    """`text` before the question, `told` after the truth is known; `runs` are made when the step is shown.
+
+    `sizes`: what each network has come to keep stands beside its accuracy, whichever of the two is asked about.
+    """
 
     name: str
     title: str
@@ -67,6 +77,7 @@ class Step:
     runs: Callable[[], tuple[RunSpec, ...]]
     question: Question
     told: str
+    sizes: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,11 @@ def recommended(name: str, benchmark: str = "permuted-digits", scenario: str = "
 def truth(question: Question, option: Option, series: Series) -> list[Spread | None]:
     """What the run has shown so far: after each task for a curve (None: not yet), else one number."""
     config = option.config(series)
+    if question.metric == "size":
+        sizes = series.sizes(config)
+        if question.kind != "curve":
+            return sizes[-1:] or [None]
+        return [*sizes, *[None] * (question.tasks - len(sizes))]
     if question.kind != "curve":
         done = series.finished_tasks > 0
         return [series.metric(config, question.metric) if done else None]
