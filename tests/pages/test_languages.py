@@ -148,7 +148,9 @@ def test_an_unknown_language_is_said_and_the_page_goes_on(app):
     assert "tlh" in at.toast[0].value and at.button(key="run").label == "Run" and "lang" not in at.query_params
 
 
-@pytest.mark.parametrize("locale, label", [("ko-KR", "실행"), ("ko", "실행"), ("en-US", "Run"), ("de-DE", "Run"), (None, "Run")])
+@pytest.mark.parametrize(
+    "locale, label", [("ko-KR", "실행"), ("ko", "실행"), ("en-US", "Run"), ("de-DE", "Run"), (None, "Run")]
+)
 def test_the_browsers_language_is_the_first_guess(app, monkeypatch, locale, label):
     monkeypatch.setattr("streamlit.runtime.context.ContextProxy.locale", property(lambda self: locale))
     assert app().button(key="run").label == label
