@@ -86,7 +86,7 @@ def _unfit_words(unfit: Sequence[MethodCard], scenarios: Sequence[str]) -> str:
     """One line for the marked ones of a family; the reasons, which differ, are behind its question mark."""
     lacking = {scenario for card in unfit for scenario in missing_scenarios(card, scenarios)}
     told = n_("not in the {scenarios} scenario", "not in the {scenarios} scenarios",
-              len(lacking), scenarios=_(" and ").join(s for s in scenarios if s in lacking))  # fmt: skip
+              len(lacking), scenarios=_(" and ").join(scenario_word(s) for s in scenarios if s in lacking))  # fmt: skip
     return f":material/block: {told}"
 
 

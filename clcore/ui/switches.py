@@ -11,6 +11,7 @@ import streamlit as st
 from clcore.charts.switch import switch_figure
 from clcore.frames import Config, Series
 from clcore.store import RunRow
+from clcore.text import language
 from clcore.ui.explanation import spoken
 from clcore.ui.live_plot import live_plot
 from clcore.ui.text import _, n_
@@ -44,7 +45,7 @@ def around_the_switch(row: RunRow, series: Series, config: Config) -> None:
     )  # fmt: skip
     steps = series.switch(config, task)
     live_plot(
-        _figure(row.id, series.seq, config, task, len(series.tasks), series), key="switch-figure",
+        _figure(row.id, series.seq, config, task, len(series.tasks), language(), series), key="switch-figure",
         alt=_("Accuracy on every task seen, after each of the first {n} steps of task {k}. {dip}").format(
             n=row.spec.watch_switches, k=task, dip=_dip(steps, task)),
     )  # fmt: skip
@@ -65,7 +66,9 @@ def around_the_switch(row: RunRow, series: Series, config: Config) -> None:
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _figure(run_id: str, seq: int, config: Config, task: int, tasks: int, _series: Series) -> dict[str, Any]:
+def _figure(
+    run_id: str, seq: int, config: Config, task: int, tasks: int, language: str, _series: Series
+) -> dict[str, Any]:
     """Built once per event, whoever looks."""
     return switch_figure(_series.switch(config, task), task, tasks, revision=run_id, height=HEIGHT)
 

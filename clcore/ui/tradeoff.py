@@ -295,7 +295,7 @@ def _draw(shown: Shown) -> None:
         return
     levels = {name: s.mean for name in ("finetune", "joint") if name in found and (s := found[name].spread("acc")).n}
     lines = paths(shown.outcomes)
-    revision = f"{shown.benchmark}/{shown.scenario}/{shown.conditions}"
+    revision = f"{shown.benchmark}/{shown.scenario}/{short_name(shown.conditions)}"
     with st.container(border=True, key="plane"):
         _plane(shown, frame, revision)
     with st.container(key="closer"):

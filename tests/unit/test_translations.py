@@ -80,6 +80,20 @@ def test_no_text_is_fixed_before_somebody_is_served():
     assert early == []
 
 
+WORDLESS = {"_gpus", "_slots", "_link", "_key_of_spec", "_seconds_of"}
+
+
+def test_what_is_cached_for_all_is_cached_for_each_language():
+    cached = {
+        node.name: [argument.arg for argument in node.args.args]
+        for path in messages.ROOT.glob("clcore/ui/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and any("cache_data" in ast.unparse(d) for d in node.decorator_list)
+    }
+    assert WORDLESS <= cached.keys()
+    assert [name for name, arguments in cached.items() if "language" not in arguments and name not in WORDLESS] == []
+
+
 def visit(node: ast.AST, where: str, early: list[str]) -> None:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Lambda):
