@@ -1,10 +1,11 @@
 # `make run` starts Forgetting Lab, `make test` runs every test that needs no download and no GPU.
-# Both make a virtual environment in .venv first; PYTHON names the Python (3.11 or newer) it is made with.
+# `make messages` brings the translations in step with the sources and lists what is to be translated.
+# All make a virtual environment in .venv first; PYTHON names the Python (3.11 or newer) it is made with.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test clean
+.PHONY: run test messages clean
 
 run: .venv/.run-installed
 	$(BIN)/streamlit run app.py
@@ -12,6 +13,9 @@ run: .venv/.run-installed
 test: .venv/.test-installed
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -q
+
+messages: .venv/.run-installed
+	$(BIN)/python -m clcore.messages
 
 clean:
 	rm -rf .venv static
