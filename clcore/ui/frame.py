@@ -35,7 +35,7 @@ def page_style() -> str:
     touched = "@media (hover: none) { .stApp button kbd { display: none; } }"  # no keyboard, and little room
     narrow = "@media (max-width: 640px) { .stButtonGroup > div { flex-wrap: wrap; } }"
     hidden = "div:has(> .st-key-remember), .st-key-remember { display: none; }"
-    unseen = ".st-key-heading { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }"
+    unseen = "div:has(> .st-key-heading) { position: absolute; width: 1px; height: 1px; clip-path: inset(50%); }"
     chosen = (
         ".stApp :is(button:is([aria-pressed=true], [aria-checked=true]), .stSlider [data-orientation=horizontal]) p "
         "{ color: #8CC8F2; }" if dark else ""
