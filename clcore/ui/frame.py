@@ -44,7 +44,7 @@ def page_style() -> str:
     )
     # Korean breaks lines between words; without this any syllable may end one.
     words = ".stApp { word-break: keep-all; overflow-wrap: break-word; }" if language() == "ko" else ""
-    unseen = ".st-key-heading { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }"
+    unseen = "div:has(> .st-key-heading) { position: absolute; width: 1px; height: 1px; clip-path: inset(50%); }"
     chosen = (
         ".stApp :is(button:is([aria-pressed=true], [aria-checked=true]), .stSlider [data-orientation=horizontal]) p "
         "{ color: #8CC8F2; }" if dark else ""
