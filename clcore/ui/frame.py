@@ -36,14 +36,17 @@ def page_style() -> str:
     touched = "@media (hover: none) { .stApp button kbd { display: none; } }"  # no keyboard, and little room
     narrow = "@media (max-width: 640px) { .stButtonGroup > div { flex-wrap: wrap; } }"
     hidden = "div:has(> [class*=st-key-remember-]), [class*=st-key-remember-] { display: none; }"
-    # Above Streamlit's header, which pages cannot write into; left of its menu.
+    # Above Streamlit's header, which pages cannot write into, at its right end; the pages' names leave room for it.
     header = (
-        "div:has(> .st-key-languages) { position: fixed; top: 0.7rem; right: 3.25rem; width: auto; z-index: 999991; } "
+        "div:has(> .st-key-languages) { position: fixed; top: 1rem; right: 1rem; width: auto; z-index: 999991; } "
         ".st-key-languages button { min-height: 1.75rem; padding: 0 0.3rem; white-space: nowrap; } "
-        "@media (max-width: 640px) { .st-key-languages button p { font-size: 0.8rem; } }"
+        '[data-testid="stToolbar"] { padding-right: 6.5rem; }'
     )
     # Korean breaks lines between words; without this any syllable may end one.
-    words = ".stApp { word-break: keep-all; overflow-wrap: break-word; }" if language() == "ko" else ""
+    words = (
+        ".stApp :is(p, li, label, th, td, h1, h2, h3, h4, h5, summary) { word-break: keep-all; overflow-wrap: break-word; }"
+        if language() == "ko" else ""
+    )
     unseen = "div:has(> .st-key-heading) { position: absolute; width: 1px; height: 1px; clip-path: inset(50%); }"
     chosen = (
         ".stApp :is(button:is([aria-pressed=true], [aria-checked=true]), .stSlider [data-orientation=horizontal]) p "

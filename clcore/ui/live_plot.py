@@ -105,6 +105,9 @@ function save(node, format) {
   return window.Plotly.downloadImage(figure, { format, filename: 'forgetting-lab', width, height, scale: 2 });
 }
 
+// Made once: a button with another function would be another configuration, and Plotly then draws anew and loses the zoom.
+const savers = { svg: (node) => save(node, 'svg'), png: (node) => save(node, 'png') };
+
 async function draw(state, { spec, library: url, alt, failure, saves, clock }, tell) {
   const { plot, error } = state;
   const { colors, font } = palette(plot);
@@ -125,7 +128,7 @@ async function draw(state, { spec, library: url, alt, failure, saves, clock }, t
         'toggleSpikelines'],
       modeBarButtonsToAdd: ['svg', 'png'].map((format) => ({
         name: format, title: saves[format],
-        icon: format === 'svg' ? window.Plotly.Icons.camera : window.Plotly.Icons.disk, click: (node) => save(node, format),
+        icon: format === 'svg' ? window.Plotly.Icons.camera : window.Plotly.Icons.disk, click: savers[format],
       })),
     };
     const layout = { ...figure.layout, autosize: true };

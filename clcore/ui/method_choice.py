@@ -136,6 +136,7 @@ def _regularizer_control(card: MethodCard, default: dict[str, Any], scenarios: S
 
     return st.selectbox(
         title, names, index=names.index(default[f"{card.name}.with"]), key=f"{card.name}.with", format_func=words,
+        placeholder=_("none"),
         help=_("Rehearses and holds weights at once: the regularizer's term is added to the loss, with the strength below. "
                "Regularizers that decide the same thing as {method} are not offered.").format(method=card.title),
     )  # fmt: skip

@@ -433,10 +433,10 @@ def _matrix(row: RunRow, series: Series, config: Config, kind: str, row0: bool, 
 
 
 _TILES = {
-    "acc": (lambda: _("Average accuracy"), r"$\mathrm{ACC}=\frac1T\sum_j R_{T,j}$", "%"),
-    "forgetting": (lambda: _("Forgetting"), r"$F=\frac1{T-1}\sum_{j<T}(\max_{j\le l<T}R_{l,j}-R_{T,j})$", "pts"),
-    "bwt": (lambda: _("Backward transfer"), r"$\mathrm{BWT}=\frac1{T-1}\sum_{j<T}(R_{T,j}-R_{j,j})$", "pts"),
-    "learning_accuracy": (lambda: _("Learning accuracy"), r"$\mathrm{LA}=\frac1T\sum_j R_{j,j}$", "%"),
+    "acc": (lambda: _("Average accuracy"), r"$\mathrm{ACC}=\frac1T\sum_j R_{T,j}$", lambda: "%"),
+    "forgetting": (lambda: _("Forgetting"), r"$F=\frac1{T-1}\sum_{j<T}(\max_{j\le l<T}R_{l,j}-R_{T,j})$", lambda: _("pts")),
+    "bwt": (lambda: _("Backward transfer"), r"$\mathrm{BWT}=\frac1{T-1}\sum_{j<T}(R_{T,j}-R_{j,j})$", lambda: _("pts")),
+    "learning_accuracy": (lambda: _("Learning accuracy"), r"$\mathrm{LA}=\frac1T\sum_j R_{j,j}$", lambda: "%"),
 }
 
 
@@ -446,7 +446,7 @@ def _tiles(series: Series, config: Config) -> None:
     for column, (name, (label, formula, unit)) in zip(columns, _TILES.items(), strict=True):
         value = series.metric(config, name)
         with column, st.container(key=f"tile-{name}"):
-            number = "–" if value.mean is None else f"{signed(value.mean)} {unit}"
+            number = "–" if value.mean is None else f"{signed(value.mean)} {unit()}"
             st.metric(label(), number, delta=_behind(value), delta_color="off", delta_arrow="off",
                       help=_("Over the tasks trained so far.") + " " + formula, border=True)  # fmt: skip
     if series.started is not None and series.started.scenario == "class":

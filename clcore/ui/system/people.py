@@ -18,7 +18,7 @@ LOOK_BACK = 30  # runs
 def class_panel(store: Store) -> None:
     """Nickname, instructor, invitation; the same for one person, who is the instructor of none."""
     with st.container(border=True, key="people"):
-        st.markdown(f":material/groups: **{_('Class')}**")
+        st.markdown(f":material/groups: **{_('The class')}**")
         who, instructor, shown = st.columns(3, gap="medium")
         with who:
             classroom.name_field()
