@@ -186,8 +186,8 @@ def shares(
         data.append({
             "type": "bar", "orientation": "h", "name": name, "y": list(rows), "x": values,
             "marker": {"color": color, "line": {"color": "@background", "width": 1},
-                       "pattern": {"shape": hatches[i % len(hatches)] if i < len(parts) - 1 else "", "fgcolor": "@background",
-                                   "size": 6, "solidity": 0.2}},
+                       "pattern": {"shape": hatches[i % len(hatches)] if color != "@panel" else "", "fgcolor": "@background",
+                                   "size": 6, "solidity": 0.2, "fillmode": "overlay"}},
             "text": [name if v is not None and v > 0.08 * float(np.nanmax(scaled.sum(1))) else "" for v in values],
             "textposition": "inside", "insidetextanchor": "middle", "textangle": 0,
             "hovertemplate": f"%{{y}}, {name}<br><b>%{{x:.1f}}{' %' if percent else ''}</b><extra></extra>",

@@ -431,17 +431,53 @@ KINDS: dict[str, Kind] = {
     "drift": Kind(
         lambda: _("How far units have drifted"),
         lambda: _("Units that moved too far from what they meant are split in two: one stays, one moves on."),
-        lambda r: by_shape(r),
+        raster(lambda: _("unit"), lambda: _("drift")),
+        single=True,
     ),
     "expanded": Kind(
         lambda: _("Where the network was widened"),
         lambda: _("Units that a task added, because it could not be learned without them."),
-        lambda r: by_shape(r),
+        by_task(lambda: _("units")),
     ),
     "split": Kind(
         lambda: _("Where units were split"),
         lambda: _("Units that were doubled, because they had drifted from what earlier tasks need."),
-        lambda r: by_shape(r),
+        by_task(lambda: _("units")),
+    ),
+    "loss_before_growth": Kind(
+        lambda: _("The loss that decides on growing"),
+        lambda: _("Loss on the task with the units that were there: where it stayed too high, units were added."),
+        by_task(lambda: _("loss")),
+    ),
+    "picked": Kind(
+        lambda: _("How much of the past each task picks"),
+        lambda: _("Share of the earlier tasks' weights in a layer that a task uses as they are."),
+        task_by_layer,
+    ),
+    "goal": Kind(
+        lambda: _("The accuracy that each task has to reach"),
+        lambda: _("Measured on validation data; the network grows until a task reaches it."),
+        by_task(lambda: _("accuracy, 0 to 1")),
+    ),
+    "reached": Kind(
+        lambda: _("The accuracy that each task reached"),
+        lambda: _("On validation data, after everything that the task did not need was given back."),
+        by_task(lambda: _("accuracy, 0 to 1")),
+    ),
+    "freed": Kind(
+        lambda: _("What each task gave back"),
+        lambda: _("Share of its new weights that a task could do without: they are free for the tasks to come."),
+        by_task(lambda: _("share of its weights")),
+    ),
+    "size": Kind(
+        lambda: _("How far the network has grown"),
+        lambda: _("Relative to the size that it began with: it grows when a task misses its goal."),
+        by_task(lambda: _("times the first size"), reference=1.0),
+    ),
+    "inferred_task": Kind(
+        lambda: _("Which task the inputs are taken for"),
+        lambda: _("Row: the task that the inputs come from. A bright diagonal: the network finds the right mask by itself."),
+        task_by_task(lambda: _("inputs of"), lambda: _("taken for"), percent=True),
     ),
 }  # fmt: skip
 

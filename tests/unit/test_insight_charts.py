@@ -26,7 +26,9 @@ SHAPES = {
     "violated_share": (4,), "length_removed": (), "answers_kept": (2,), "bias_scale": (4,), "bias_shift": (4,),
     "dreams": (8, 3, 6, 6), "dreams_by_class": (10,), "columns": (4,), "lateral_strength": (4, 4),
     "widths_by_birth_task": (2, 4), "ownership": (2, 5), "mask_density": (4, 2), "mask_overlap": (4, 4),
-    "gates_layer_1": (4, 30), "capacity_used": (2,), "drift": (40, 2), "expanded": (2,), "split": (),
+    "gates_layer_1": (4, 30), "capacity_used": (2,), "drift": (80,), "expanded": (4,), "split": (4,),
+    "loss_before_growth": (4,), "picked": (4, 2), "goal": (4,), "reached": (4,), "freed": (4,), "size": (4,),
+    "inferred_task": (2, 2),
 }  # fmt: skip
 
 
@@ -99,6 +101,7 @@ def test_owners_are_stacked_with_what_is_free_last():
     assert names == ["T1", "T2", "T3", "T4", "free"] and picture.figure["layout"]["barmode"] == "stack"
     assert picture.figure["data"][0]["x"] == [50, 10] and picture.table["free"].tolist() == [30, 80]
     assert picture.figure["data"][4]["marker"]["color"] == "@panel"
+    assert {t["marker"]["pattern"]["fillmode"] for t in picture.figure["data"]} == {"overlay"}  # else no colour is seen
 
 
 def test_nodes_are_drawn_with_the_free_ones():
