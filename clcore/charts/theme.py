@@ -3,8 +3,9 @@
 Figures name colours by token, "@c0" … "@c7", "@text", "@background", "@panel", "@border", with an optional opacity
 ("@c0/0.15"). The browser resolves a token from the page's theme, so a switch between light and dark needs no new
 figure; `resolved` does the same in Python. The categorical lists repeat those of `.streamlit/config.toml` (a test
-compares them): Okabe & Ito's palette, darkened until every colour has a contrast of at least 3:1 on white, and a
-lighter set for the dark ground.
+compares them): Okabe & Ito's palette, moved until every colour has a contrast of at least 3:1 on its ground and every
+two are at least 9 apart (CIEDE2000) for normal sight, protanopia, deuteranopia and tritanopia (tests/unit/
+test_colour_vision.py). Darkening alone is not enough: ochre and vermilion become one colour to a deuteranope.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any, Literal, NamedTuple
 Base = Literal["light", "dark"]
 
 CATEGORICAL: dict[Base, tuple[str, ...]] = {
-    "light": ("#0072B2", "#B87A00", "#008F68", "#B5568C", "#3B8FC2", "#D55E00", "#6B6B6B", "#8A7A00"),
-    "dark": ("#56B4E9", "#E69F00", "#2FC39A", "#E79BC5", "#9AD1F5", "#FF8A4C", "#B8B8B8", "#F0E442"),
+    "light": ("#0070B7", "#BA7B01", "#058E65", "#B3578B", "#2D93CE", "#B84800", "#6B6B6B", "#7B7140"),
+    "dark": ("#65B5F3", "#E8A100", "#2EA277", "#C688B5", "#B1DAF7", "#D56F3B", "#B9B8B7", "#F4E84A"),
 }
 SURFACES: dict[Base, dict[str, str]] = {
     "light": {"text": "#31333F", "background": "#FFFFFF", "panel": "#F0F2F6", "border": "#D9DADE"},

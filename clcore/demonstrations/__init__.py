@@ -1,1 +1,1 @@
-"""Small problems in two dimensions whose answers are known in closed form: what pictures on the Learn page show."""
+"""What pages show before anything has been run: problems with closed answers, and a recorded run."""

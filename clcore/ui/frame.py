@@ -47,7 +47,7 @@ def page_style() -> str:
         ".stApp :is(p, li, label, th, td, h1, h2, h3, h4, h5, summary) { word-break: keep-all; overflow-wrap: break-word; }"
         if language() == "ko" else ""
     )
-    unseen = ".st-key-heading { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }"
+    unseen = "div:has(> .st-key-heading) { position: absolute; width: 1px; height: 1px; clip-path: inset(50%); }"
     chosen = (
         ".stApp :is(button:is([aria-pressed=true], [aria-checked=true]), .stSlider [data-orientation=horizontal]) p "
         "{ color: #8CC8F2; }" if dark else ""
@@ -65,7 +65,7 @@ def page_style() -> str:
 
 def wordmark(dark: bool) -> str:
     """The name of the program beside what it is about: a task that is learned, then forgotten step by step."""
-    ink, line = ("#FAFAFA", "#56B4E9") if dark else ("#31333F", "#0072B2")
+    ink, line = ("#FAFAFA", "#65B5F3") if dark else ("#31333F", "#0070B7")
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 172 28" height="28" width="172">'
         f'<path d="M2 25 C4 8 5 4 10 4 L14 4 C15 13 17 13 22 13.5 C23 20 25 20 30 20.5" fill="none" stroke="{line}" '

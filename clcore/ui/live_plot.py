@@ -83,6 +83,20 @@ function paint(value, colors) {
   return `rgba(${r},${g},${b},${a * Number(opacity || 1)})`;
 }
 
+// A replay shows the figure as it was when its clock (replay.py) stood at `at`: the curves up to there, the cursor there.
+// Curves are the traces of a legend group.
+function until(figure, at) {
+  const cut = (trace) => {
+    if (!trace.legendgroup) return trace;
+    const seen = trace.x.map((x, i) => i).filter((i) => trace.x[i] <= at + 1e-6);
+    if (!seen.length) return { ...trace, x: [0], y: [null], customdata: undefined };
+    const kept = (list) => (Array.isArray(list) ? seen.map((i) => list[i]) : list);
+    return { ...trace, x: kept(trace.x), y: kept(trace.y), customdata: kept(trace.customdata) };
+  };
+  const move = (shape) => (shape.type === 'line' ? { ...shape, x0: at, x1: at, visible: true } : shape);
+  return { ...figure, data: figure.data.map(cut), layout: { ...figure.layout, shapes: figure.layout.shapes.map(move) } };
+}
+
 // A picture has a ground of its own: the page's shines through the chart, and light text would be lost on white.
 function save(node, format) {
   const ground = palette(node).colors.background;
@@ -91,14 +105,16 @@ function save(node, format) {
   return window.Plotly.downloadImage(figure, { format, filename: 'forgetting-lab', width, height, scale: 2 });
 }
 
-async function draw(state, { spec, library: url, alt, failure, saves }, tell) {
+async function draw(state, { spec, library: url, alt, failure, saves, clock }, tell) {
   const { plot, error } = state;
   const { colors, font } = palette(plot);
   const look = JSON.stringify(colors) + font;
-  if (state.spec === spec && state.look === look) return;
+  const at = clock ? window.labClocks?.[clock] : undefined;
+  if (state.spec === spec && state.look === look && state.at === at) return;
   try {
     await load(url);
-    const figure = paint(JSON.parse(spec), colors);
+    let figure = paint(JSON.parse(spec), colors);
+    if (at !== undefined) figure = until(figure, at);
     figure.layout.font = { ...figure.layout.font, family: font };
     plot.style.height = figure.layout.height + 'px';
     plot.setAttribute('role', 'figure');  // not 'img': its buttons can be reached by keyboard
@@ -115,8 +131,11 @@ async function draw(state, { spec, library: url, alt, failure, saves }, tell) {
     const layout = { ...figure.layout, autosize: true };
     if (matchMedia('(hover: none)').matches) layout.dragmode = false;  // a finger on a chart scrolls the page
     await window.Plotly.react(plot, { data: figure.data, layout, config, frames: figure.frames || [] });
+    for (const button of plot.querySelectorAll('.modebar-btn')) {  // zoom and pan need a mouse: no stops for the keyboard
+      button.tabIndex = Object.values(saves).includes(button.dataset.title) ? 0 : -1;
+    }
     for (const svg of plot.querySelectorAll('.main-svg')) svg.setAttribute('aria-hidden', 'true');  // `alt` says it
-    state.spec = spec; state.look = look; error.hidden = true;
+    state.spec = spec; state.look = look; state.at = at; error.hidden = true;
     state.tell = tell;
     if (!state.listens) {
       state.listens = true;
@@ -129,6 +148,14 @@ async function draw(state, { spec, library: url, alt, failure, saves }, tell) {
     error.textContent = failure + ' (' + problem.message + ')';
     error.hidden = false;
   }
+}
+
+async function catchUp(state, tell) {
+  if (state.busy) return;
+  state.busy = true;
+  try {
+    while (state.waiting) { const next = state.waiting; state.waiting = null; await draw(state, next, tell); }
+  } finally { state.busy = false; }
 }
 
 export default function (component) {
@@ -149,14 +176,17 @@ export default function (component) {
     state.observer.observe(plot);
   }
   state.waiting = data;
-  if (!state.busy) (async () => {
-    state.busy = true;
-    try {
-      while (state.waiting) { const next = state.waiting; state.waiting = null; await draw(state, next, setTriggerValue); }
-    } finally { state.busy = false; }
-  })();
+  catchUp(state, setTriggerValue);
+  if (data.clock && !state.tick) {
+    state.tick = (event) => {
+      if (event.detail === data.clock) { state.waiting = data; catchUp(state, setTriggerValue); }
+    };
+    window.addEventListener('lab-clock', state.tick);
+  }
   return () => {
     state.observer.disconnect();
+    if (state.tick) window.removeEventListener('lab-clock', state.tick);
+    state.tick = null;
     if (window.Plotly) window.Plotly.purge(plot);
   };
 }
@@ -188,18 +218,21 @@ def publish_plotly() -> Path:
     return target
 
 
-def live_plot(figure: dict[str, Any], key: str, *, alt: str, on_click: Callable[[str], None] | None = None) -> None:
+def live_plot(
+    figure: dict[str, Any], key: str, *, alt: str, on_click: Callable[[str], None] | None = None, clock: str | None = None
+) -> None:
     """Draws or updates the figure on the node called `key`; colours may be theme tokens (`clcore.charts.theme`).
 
     A figure with `frames` is a film: its own buttons and slider play them in the browser, without asking the server.
     `alt` is read aloud in place of the picture. `on_click` is called with the id of a point (its trace's `ids`) before the
-    page runs again.
+    page runs again. `clock`: the name of a replay clock (replay.py) that the figure follows.
     """
     data = {
         "spec": json.dumps(figure, separators=(",", ":")),
         "height": figure["layout"]["height"],
         "library": f"app/static/{_library_name()}",
         "alt": alt,
+        "clock": clock,
         "saves": {"svg": _("Download as SVG"), "png": _("Download as PNG")},
         "failure": _("The chart could not be drawn. Reload the page; if that does not help, app/static is not served."),
     }

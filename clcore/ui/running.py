@@ -290,12 +290,12 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
         ),
         key=f"curves-{row.id}",
         alt=_("Accuracy of {method} on each task while it learns one after the other. {result}").format(
-            method=method_title(row.method), result=_result_line(series, config)
+            method=method_title(row.method), result=result_line(series, config)
         ),
     )  # fmt: skip
     # Below the chart, so that words of different length leave the charts of neighbouring panels side by side.
     note = config_words(config, symbol) if len(series.configs) == 1 else ""
-    st.caption(" · ".join(filter(None, [note, _result_line(series, config)])))
+    st.caption(" · ".join(filter(None, [note, result_line(series, config)])))
     proof_badge(series.verdicts(config))
     if series.started is not None and series.started.note:
         st.caption(series.started.note)
@@ -339,7 +339,7 @@ def _failure(row: RunRow) -> None:
             st.code(row.traceback, language=None)
 
 
-def _result_line(series: Series, config: Config) -> str:
+def result_line(series: Series, config: Config) -> str:
     """Average and forgetting over the tasks trained so far, with what stands behind them."""
     k, T = series.finished_tasks, len(series.tasks)
     if k < 1:
@@ -417,7 +417,7 @@ def _matrix(row: RunRow, series: Series, config: Config, kind: str, row0: bool, 
         ),
         key="matrix-figure",
         alt=_("Matrix of {method}: rows are the moments after each task, columns the tasks. {result}").format(
-            method=method_title(row.method), result=_result_line(series, config)
+            method=method_title(row.method), result=result_line(series, config)
         ),
     )
     if series.started is not None:
@@ -490,15 +490,27 @@ def _sweep(row: RunRow, series: Series) -> None:
             method=method_title(row.method)
         ),
     )
+    with st.expander(_("Show as table"), icon=":material/table:", type="compact", key=f"sweep-table-{row.id}"):
+        percent_table(series.sweep(memory), f"{row.id}-sweep", _("Accuracy against strength, in percent"))
 
 
 def _tables(row: RunRow, series: Series, config: Config) -> None:
-    frame = series.matrix(config)
-    percent = frame.assign(**{c: (frame[c] * 100).round(2) for c in ("mean", "low", "high")})
-    st.dataframe(percent, hide_index=True, alt=_("Accuracy after each task on each task, in percent"))
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown(f"**{_('Matrix: after each task, all test data')}**")
+        percent_table(series.matrix(config), f"{row.id}-matrix", _("Accuracy after each task on each task, in percent"))
+    with right:
+        st.markdown(f"**{_('Curves: while training, a part of the test data')}**")
+        percent_table(series.curves(config), f"{row.id}-curves", _("Accuracy on each task while training, in percent"))
+
+
+def percent_table(frame: pd.DataFrame, name: str, alt: str) -> None:
+    """A frame of COLUMNS in percent, and the same as a CSV file."""
+    percent = frame.assign(**{c: (frame[c].astype(float) * 100).round(2) for c in ("mean", "low", "high")})
+    st.dataframe(percent, hide_index=True, alt=alt)
     st.download_button(
-        _("Download as CSV"), lambda: percent.to_csv(index=False), file_name=f"{row.id}-matrix.csv", mime="text/csv",
-        on_click="ignore", icon=":material/download:", key="download-matrix",
+        _("Download as CSV"), lambda: percent.to_csv(index=False), file_name=f"{name}.csv", mime="text/csv",
+        on_click="ignore", icon=":material/download:", key=f"download-{name}",
     )  # fmt: skip
 
 

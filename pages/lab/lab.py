@@ -7,6 +7,7 @@ from clcore.ui.classroom import class_strip
 from clcore.ui.controls import experiment_form, publish_link
 from clcore.ui.frame import designed_errors, the_store, wake_runner
 from clcore.ui.lab import action_row
+from clcore.ui.recorded import recorded_view
 from clcore.ui.running import preview, running_view, shown_experiment
 from clcore.ui.states import is_live
 from clcore.ui.text import _
@@ -33,6 +34,6 @@ with st.container(key="page"), designed_errors():
             if is_live(rows):
                 wake_runner()
             running_view(rows)
-        elif specs:
+        elif specs and not recorded_view(specs):
             preview(specs)
     publish_link()

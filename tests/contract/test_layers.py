@@ -89,7 +89,7 @@ TORCH_FREE = (
     "clcore.ui.system.activity", "clcore.ui.system.people", "clcore.ui.system.installation", "clcore.diagnostics",
     "clcore.datasets", "clcore.runner.load",
     "clcore.insights", "clcore.packing", "clcore.charts.kinds",
-    "clcore.charts.regions", "clcore.charts.answers", "clcore.ui.insight",
+    "clcore.charts.regions", "clcore.charts.answers", "clcore.ui.insight", "clcore.ui.recorded",
 )  # fmt: skip
 
 

@@ -24,11 +24,22 @@ def charts(at) -> int:
     return len(at.get("bidi_component"))
 
 
-def test_opens_with_an_experiment_and_empty_axes(app):
+def test_opens_with_an_experiment_and_its_recording(app):
     at = app()
     assert at.selectbox(key="question").value == "forget"
-    assert "Press **Run**" in words(at) and charts(at) == 4
+    assert "This is a recording. Press **Run**" in words(at) and charts(at) == 4 + 1  # the clock
+    assert "at the end: average 50.0 ± 4.2 %" in words(at)
+    assert at.code[0].value.startswith("python -m clcore run --benchmark permuted-digits")
+    table = at.dataframe[0].value
+    last = table[(table["method"] == "Fine-tuning") & (table["row"] == 5)]["mean"]
+    assert len(last) == 5 and round(last.mean(), 1) == 50.0
     assert not at.button(key="run").disabled
+
+
+def test_other_settings_open_with_empty_axes(app):
+    at = app(epochs="3")
+    assert "Press **Run** to train these methods" in words(at) and charts(at) == 4
+    assert "recording" not in words(at)
 
 
 def test_run_queues_one_run_a_method_and_wakes_the_runner(app, store, woken):
