@@ -8,8 +8,7 @@ DRAWN = """() => { const plots = [...document.querySelectorAll('.lab-plot')];
     return plots.length === 4 && plots.every(plot => plot.querySelector('.main-svg')); }"""
 POINTS = """() => [...document.querySelectorAll('.lab-plot')].map(plot => plot.data
     .filter(trace => trace.customdata).reduce((sum, trace) => sum + trace.x.length, 0))"""
-MOVE = """(clock, at) => { const time = clock.querySelector('input[type=range]');
-    time.value = at; time.dispatchEvent(new Event('input')); }"""
+MOVE = "(time, at) => { time.value = at; time.dispatchEvent(new Event('input')); }"
 
 
 @pytest.fixture
