@@ -1,12 +1,13 @@
 """Equal compute and equal memory: what a budget in gradient samples or in bytes means for one method, found by trying.
 
-Nothing is assumed about a method. The first seed's networks, one of every strength and memory of the run, go through the
-stream for one epoch and for two: what the second epoch added is what an epoch costs, the rest (importance passes, say) is
-there whatever the epochs. Networks with no memory, a small one and one twice as large go through it for one epoch. The
-difference of the two filled ones, over the examples that they came to hold, is what an example costs in bytes; what they keep
-beside their examples is the method's fixed state with a memory, and the empty one's is that without (GEM keeps gradients only
-where there is something to take gradients of). The dearest setting decides, in whatever order they were asked for. One that
-diverges has stopped counting and does not.
+Nothing is assumed about a method but where its epochs are whole. The first seed's networks, one of every strength and memory
+of the run, go through the stream for one epoch and for two: what the second epoch added is what an epoch costs, the rest
+(importance passes, say) is there whatever the epochs. A method that trains for half of the run's epochs rounds one to one, and
+its second would seem to cost nothing; so it is tried with two and four (`Method.whole_epochs`). Networks with no memory, a
+small one and one twice as large go through it for one epoch. The difference of the two filled ones, over the examples that
+they came to hold, is what an example costs in bytes; what they keep beside their examples is the method's fixed state with a
+memory, and the empty one's is that without (GEM keeps gradients only where there is something to take gradients of). The
+dearest setting decides, in whatever order they were asked for. One that diverges has stopped counting and does not.
 
 The trials are thrown away; neither touches a generator of the run.
 """
@@ -52,14 +53,15 @@ def _fit_epochs(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Con
     wanted = run.gradient_samples
     if wanted == "fine-tuning":
         wanted = run.epochs * sum(int(task.train.lengths[0]) for task in stream.tasks)
-    trials = [_trial(run, benchmark, control, epochs, run.grid.memories) for epochs in (1, 2)]
+    unit = max(registry.methods()[part].whole_epochs for part in run.method.parts)
+    trials = [_trial(run, benchmark, control, epochs, run.grid.memories) for epochs in (unit, 2 * unit)]
     pairs = [pair for pair in zip(*trials, strict=True) if all(tried.alive for tried in pair)]
     _check_survivors(run, pairs)
-    # Of the first epoch with all that is done once, and of each further one:
-    costs = [(one.samples, max(0, two.samples - one.samples)) for one, two in pairs]
-    fits = [round((wanted - one + each) / each) for one, each in costs if each > 0]
+    # Of the first epochs with all that is done once, and of each further one:
+    costs = [(one.samples, max(0, two.samples - one.samples) / unit) for one, two in pairs]
+    fits = [round((wanted - one + unit * each) / each) for one, each in costs if each > 0]
     epochs = max(1, min(_MOST_EPOCHS, *fits)) if fits else run.epochs
-    takes = [one + (epochs - 1) * each for one, each in costs]
+    takes = [one + (epochs - unit) * each for one, each in costs]
     reached = _from_to(readable_count(min(takes)), readable_count(max(takes)))
     if fits:
         note = (

@@ -98,8 +98,9 @@ class Method(Stateful):
     keeps_old_logits: ClassVar[bool] = (
         False  # whether old tasks' outputs stay the same bits: every run checks it (probe.py)
     )
-    composable: ClassVar[bool] = True  # False where others' view of "the weights" ends: the network itself grows
+    composable: ClassVar[bool] = True  # False where others' view of "the weights" ends: it grows, has masks or gates
     vectorized: ClassVar[bool] = True
+    whole_epochs: ClassVar[int] = 1  # multiples of it are free of rounding where phases take parts of the run's epochs
     copies: ClassVar[int] = 8  # of the weights at the most, optimizer and step included: for estimates of memory
     predicts_unseen: ClassVar[bool] = True
     sweep: ClassVar[tuple[float, ...]] = ()

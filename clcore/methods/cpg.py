@@ -79,6 +79,7 @@ class CPG(Method):
     keeps_old_logits = True
     composable = False
     predicts_unseen = False
+    whole_epochs = 2  # fifths of them compact, three tenths retrain: ten would be exact, and too dear to try
     copies = 20  # scores and their moments, masks, a copy to go back to and the best one so far
 
     class Hyper(Knobs):

@@ -83,6 +83,7 @@ class DEN(Method):
     needs_boundaries = True
     freezes = True
     composable = False
+    whole_epochs = 2  # every phase takes half of them
     sweep = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
     class Hyper(Knobs):

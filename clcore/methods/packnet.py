@@ -56,6 +56,7 @@ class PackNet(Method):
     freezes = True
     keeps_old_logits = True
     predicts_unseen = False
+    whole_epochs = 2  # half of them retrain
     copies = 10
 
     class Hyper(Knobs):

@@ -42,6 +42,15 @@ def test_epochs_are_fitted_to_what_fine_tuning_takes(method, epochs, samples):
     assert result["protocol"]["budgets"] == {"gradient_samples": "fine-tuning", "memory_bytes": None}
 
 
+@pytest.mark.parametrize("method", ["den", "packnet"])
+def test_methods_that_train_in_halves_of_the_epochs_keep_to_the_budget(method):
+    """Half of one epoch is one: from one epoch to two they seem to take next to nothing more."""
+    case = {"benchmark": "split-digits", "scenario": "task", "epochs": 6, "live_points": 0}
+    budget = result_of(digits_run("finetune", **case))["gradient_samples"]
+    result = result_of(digits_run(method, gradient_samples="fine-tuning", **case))
+    assert 0.8 * budget < result["gradient_samples"] < 1.2 * budget
+
+
 @pytest.mark.parametrize("asked", [1, 4 * STREAM - 90, 4 * STREAM, 4 * STREAM + 90, 10**9])
 def test_a_number_is_met_by_the_nearest_number_of_epochs(asked):
     run = digits_run("finetune", gradient_samples=min(asked, 20 * STREAM), **SMALL)
