@@ -70,12 +70,14 @@ class Piggyback(Method):
         start: float = knob(0.01, ge=-1, le=1, help="score of every weight when a task begins")
         mask_lr: float = knob(1e-3, ge=1e-7, le=1, scale="log", help="learning rate of the scores (Adam)")
 
-    context_fields = Method.context_fields | {"layers"}
+    context_fields = Method.context_fields | {"layers", "digest"}
 
     def adapt(self, network: nn.Module) -> nn.Module:
         self.layers = masked_layers(network, head=False)
         if self.hyper.backbone is not None:
             load_hidden_layers(self.hyper.backbone, self.layers)
+            # Now: at the end of the run the file may be another, or gone.
+            self.digest = hashlib.sha256(Path(self.hyper.backbone).read_bytes()).hexdigest()[:12]
         return network
 
     def setup(self) -> None:
@@ -85,8 +87,7 @@ class Piggyback(Method):
     def note(self) -> str:
         if self.hyper.backbone is None:
             return "Piggyback's backbone is trained on task 1, then frozen."
-        digest = hashlib.sha256(Path(self.hyper.backbone).read_bytes()).hexdigest()[:12]
-        return f"Piggyback's backbone comes from the file {Path(self.hyper.backbone).name} (SHA-256 {digest}…)."
+        return f"Piggyback's backbone comes from the file {Path(self.hyper.backbone).name} (SHA-256 {self.digest}…)."
 
     def begin(self, task: Task) -> None:
         masking = self._masking(task.index)

@@ -145,6 +145,13 @@ def test_the_result_says_where_the_backbone_came_from(backbone):
     assert "file backbone.npz (SHA-256 " in told
 
 
+def test_the_file_may_be_gone_when_the_run_ends(backbone):
+    learner = learner_for(case({"backbone": str(backbone)}, seeds=(0,)))
+    told = learner.method.note()
+    backbone.unlink()
+    assert learner.method.note() == told and "SHA-256" in told
+
+
 @pytest.mark.parametrize("form", ["npz", "pt", "with a leading axis"])
 def test_a_backbone_from_a_file_is_used_from_the_first_task_on(backbone, tmp_path, form):
     held = dict(np.load(backbone))
