@@ -48,7 +48,8 @@ class Composition(Method):
         for name, cls, *_ in parts:
             if not cls.composable:
                 raise RequestError(
-                    f"{'+'.join(names)} cannot be combined: {name} lets the network grow, so it works alone. Leave it out."
+                    f"{'+'.join(names)} cannot be combined: {name} changes how the network computes, so it works "
+                    "alone. Leave it out."
                 )
         self._owners = seam_owners([cls for _, cls, *_ in parts], names)
         self.parts: dict[str, Method] = {

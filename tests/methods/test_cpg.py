@@ -285,7 +285,7 @@ def test_it_needs_validation_data_and_hidden_layers():
         learner_for(digits_run("cpg", hidden=(), **SPLIT))
     with pytest.raises(RequestError, match="must be told the task at test"):
         digits_run("cpg", benchmark="split-digits", scenario="class")
-    with pytest.raises(RequestError, match="lets the network grow"):
+    with pytest.raises(RequestError, match="changes how the network computes"):
         learner_for(digits_run("cpg+ewc", **SPLIT))
 
 

@@ -279,6 +279,11 @@ def test_its_pictures():
     torch.testing.assert_close(pictures["capacity_used"], expected)
 
 
+def test_it_works_alone_and_is_not_said_to_grow():
+    with pytest.raises(RequestError, match="hat changes how the network computes, so it works alone"):
+        learner_for(digits_run("ewc+hat", benchmark="split-digits", scenario="task"))
+
+
 def test_without_hidden_layers_there_are_only_heads():
     result = result_of(case(hidden=()))
     assert all(r["bwt"] == 0 and r["learning_accuracy"] > 0.8 for r in result["replicas"])
