@@ -32,11 +32,12 @@ def test_a_card_is_complete(name):
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", COUNTED)
 def test_the_bytes_of_a_card_are_those_of_a_trained_run(name):
-    in_domain = "domain" in catalogue().method(name).scenarios
+    scenarios = catalogue().method(name).scenarios
+    in_domain, in_class = "domain" in scenarios, "class" in scenarios
     memory = 120
     run = digits_run(
         name, memories=(memory,), hidden=(32, 16), benchmark="permuted-digits" if in_domain else "split-digits",
-        scenario="domain" if in_domain else "class",
+        scenario="domain" if in_domain else "class" if in_class else "task",
     )  # fmt: skip
     (replica,) = result_of(run)["replicas"]
     measured = {kind: size for kind, size in replica["footprint"].items() if kind != "parameters"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from clcore.ui.learn.cards.sheet import Sheet
 from clcore.ui.text import _
 
@@ -24,7 +26,7 @@ def sheets() -> dict[str, Sheet]:
                 "    step on θ_t and U_t only\n"
                 "predict(x, task s): columns 1 … s, output of column s"
             ),
-            bytes=r"4\sum_{t=2}^{T}\big(P+\text{wires}_t\big),\quad \text{wires}_t\propto t-1",
+            bytes=r"4\sum_{t=2}^{T}\big(P-P_{\text{head}}+\text{wires}_t\big),\quad \text{wires}_t\propto t-1",
         ),
         "den": Sheet(
             strengths=(
@@ -43,7 +45,10 @@ def sheets() -> dict[str, Sheet]:
                 "for units that moved more than σ:  restore, continue in a copy   # split\n"
                 "predict(x, task s): only units that existed at task s  # timestamp"
             ),
-            bytes=r"4\,(P_{\text{grown}}-P)+4\,P_{\text{head}}\,(T-1)+\text{one width per layer and task}",
+            bytes=(
+                r"4\,(P_{\text{grown}}-P)+4\,P_{\text{hidden, grown}}\ (\text{as the last task left them})"
+                r"+\text{a byte and }T-1\text{ bits per hidden unit}"
+            ),
         ),
         "packnet": Sheet(
             strengths=(
@@ -61,7 +66,8 @@ def sheets() -> dict[str, Sheet]:
                 "retrain the kept ones; they belong to task t from now on\n"
                 "predict(x, task s): use weights of owners 1 … s only"
             ),
-            bytes=r"\tfrac18\lceil\log_2(T+1)\rceil\,P\ (\text{owner of each weight})+\text{one head per task}",
+            bytes=r"\tfrac18\lceil\log_2(T+1)\rceil\,W\ (\text{owner of each hidden weight, without biases})",
+            count=lambda s: -(-_owner_bits(s.T) * s.hidden_weights // 8),
         ),
         "piggyback": Sheet(
             strengths=(
@@ -79,7 +85,8 @@ def sheets() -> dict[str, Sheet]:
                 "    step on the scores as if the threshold were not there\n"
                 "at the end: keep the bits [m > 0.005], drop the scores"
             ),
-            bytes=r"\tfrac18P\,T\ (\text{one bit per weight and task})+\text{one head per task}",
+            bytes=r"\tfrac18W\,(T-1)\ (\text{one bit per hidden weight and task, but for the first})",
+            count=lambda s: -(-s.hidden_weights // 8) * (s.T - 1),
         ),
         "cpg": Sheet(
             strengths=(
@@ -99,8 +106,8 @@ def sheets() -> dict[str, Sheet]:
                 "predict(x, task s): own weights of s and its picks among older ones"
             ),
             bytes=(
-                r"\tfrac18\lceil\log_2(T+1)\rceil\,P+\tfrac18\sum_t(\text{older weights})"
-                r"+4\,(P_{\text{grown}}-P)+\text{heads and biases}"
+                r"\tfrac18\lceil\log_2(T+1)\rceil\,W_{\text{grown}}+\tfrac18\sum_t(\text{older weights})"
+                r"+4\,(P_{\text{grown}}-P)+4\,(T-1)\,\text{biases}"
             ),
         ),
         "hat": Sheet(
@@ -120,7 +127,8 @@ def sheets() -> dict[str, Sheet]:
                 "    gradient of w_ij × (1 − min(a_i, a_j of earlier tasks))\n"
                 "at the end: a_past ← max(a_past, a_t)"
             ),
-            bytes=r"\text{one gate per hidden unit and task}+\text{one head per task}",
+            bytes=r"\tfrac18\,\text{units}\cdot T\ (\text{one bit per hidden unit and task; soft gates: 4 bytes})",
+            count=lambda s: -(-s.units // 8) * s.T,
         ),
         "supsup": Sheet(
             strengths=(
@@ -135,10 +143,16 @@ def sheets() -> dict[str, Sheet]:
             steps=(
                 "W random and fixed;  scores S_t random\n"
                 "for batch in task t:\n"
-                "    forward with W ⊙ [S_t among the largest]\n"
+                "    forward with W ⊙ [S_t > 0]\n"
                 "    step on S_t as if the mask were not there\n"
-                "predict(x): task given, or the one whose mask makes the entropy fall fastest"
+                "predict(x): task given, or the one whose mask answers with the least entropy"
             ),
-            bytes=r"\tfrac18P\,T\ (\text{one bit per weight and task})",
+            bytes=r"\tfrac18W\,T\ (\text{one bit per weight and task, without biases})",
+            count=lambda s: -(-(s.P - s.units - s.outputs) // 8) * s.T,
         ),
     }  # fmt: skip
+
+
+def _owner_bits(tasks: int) -> int:
+    """Of one weight's owner: a task, or nobody."""
+    return math.ceil(math.log2(tasks + 1))

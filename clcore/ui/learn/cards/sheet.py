@@ -22,6 +22,11 @@ class Sizes:
     N: int  # training examples of all tasks
 
     @property
+    def hidden_weights(self) -> int:
+        """Weights of the hidden layers, without biases."""
+        return self.P - self.head - self.units
+
+    @property
     def memory(self) -> int:
         return self.M * (self.b + 8)
 
