@@ -83,6 +83,7 @@ class DEN(Method):
     needs_boundaries = True
     freezes = True
     composable = False
+    copies = 12  # W' and what is held of it, entries that do not move, shrink and are put back
     whole_epochs = 2  # every phase takes half of them
     sweep = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 

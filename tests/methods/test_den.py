@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from copy import deepcopy
 
@@ -432,6 +433,27 @@ def test_estimates_of_memory_know_what_is_reserved():
     held = capacity.held_parameters(run, (64,), 10)
     assert held == 65 * (16 + 5) + (16 + 5 + 1) * (12 + 4) + (12 + 4 + 1) * 10
     assert held == sum((layer.inputs + 1) * layer.outputs for layer in network.layers)
+
+
+def test_estimates_of_memory_know_all_copies_of_the_weights(monkeypatch):
+    """Counted in the middle of a step: every tensor that is as large as a layer's weights."""
+    run = digits_run("den", hidden=(76, 44), seeds=(0,), optimizer="adam", live_points=0, **SPLIT)
+    learner, most = learner_for(run), 0
+    shapes = {p.shape for p in learner.classifier.network.parameters() if p.dim() == 3}
+    held = sum(p.numel() * 4 for p in learner.classifier.network.parameters() if p.dim() == 3)
+    after_step = learner.method.after_step
+
+    def counting(batch, lr):
+        nonlocal most
+        if learner.classifier.learning == 1 and not most:
+            alive = [o for o in gc.get_objects() if type(o) in (torch.Tensor, torch.nn.Parameter) and o.shape in shapes]
+            most = sum({s.data_ptr(): s.nbytes() for s in (o.untyped_storage() for o in alive)}.values())
+        after_step(batch, lr)
+
+    monkeypatch.setattr(learner.method, "after_step", counting)
+    for task in learner.stream.tasks[:2]:
+        learner.learn(task)
+    assert 8 * held < most <= learner.method.copies * held
 
 
 def test_looking_changes_nothing():
