@@ -97,7 +97,10 @@ class Evaluator:
 
 
 def _chunks(split: Split, first: int | None = None):
-    """Yields x (K, n, …), y (K, n) and which of them count (K, n); n is CHUNK, or what holds the `first` examples."""
+    """Yields x (K, n, …), y (K, n) and which of them count (K, n); n is CHUNK, or what holds the `first` examples.
+
+    What fills up the last chunk are examples from the beginning again, for methods that answer a whole batch at once (SupSup).
+    """
     device = split.indices.device
     lengths = split.lengths.to(device).unsqueeze(1)
     if first is not None:
@@ -107,5 +110,5 @@ def _chunks(split: Split, first: int | None = None):
     for start in range(0, longest, size):
         positions = torch.arange(start, start + size, device=device).expand(len(lengths), size)
         weight = positions < lengths
-        x, y = split.gather(torch.where(weight, positions, 0))
+        x, y = split.gather(positions % lengths)
         yield x, y, weight

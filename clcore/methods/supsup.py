@@ -201,7 +201,7 @@ class SupSup(Method):
         lengths = split.lengths.to(self.context.device).unsqueeze(1)
         positions = torch.arange(_EXAMPLES, device=self.context.device).expand(len(lengths), _EXAMPLES)
         counts = positions < lengths
-        x, _ = split.gather(torch.where(counts, positions, 0))
+        x, _ = split.gather(positions % lengths)
         taken = F.one_hot(self.infer(x), self._candidates) * counts.unsqueeze(2)
         return taken.sum(1) / counts.sum(1, keepdim=True)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from clcore import capacity
+from clcore.evaluation import CHUNK, _chunks
 from clcore.methods.parts.scores import looking_through
 from tests.training_cases import (
     assert_independent,
@@ -120,6 +121,15 @@ def test_a_batch_is_decided_as_one():
     assert torch.equal(inferred[:, 0], learner.method.entropies(x).mean(2).argmin(0))
     learner.method.hyper.infer_from = "example"
     assert not torch.equal(learner.method.infer(x), inferred)
+
+
+def test_a_batch_is_not_decided_by_what_fills_it_up():
+    """The last examples of a split are few; the rest of their batch must not be one example a hundred times over."""
+    learner = learner_for(case(tasks=2))
+    split = learner.stream.tasks[0].test
+    assert int(split.lengths[0]) % CHUNK
+    *_, (x, _, weight) = _chunks(split)
+    assert len(x[0].unique(dim=0)) == CHUNK and not weight.all()
 
 
 def test_in_the_class_scenario_the_answer_is_a_class_of_the_inferred_task():
