@@ -15,7 +15,7 @@ def test_a_deep_link_opens_a_card_on_a_fresh_server(fresh_server, new_page):
     lab.page.get_by_role("heading", name="EWC", exact=True).wait_for()
     assert lab.page.locator(".katex-display").count() == 2 and not lab.page.locator(".katex-error").count()
     lab.page.get_by_role("link", name="Try it in the Lab").click()
-    lab.key("methods").wait_for()
+    lab.key("method-regularization").wait_for()
     lab.settle()
     assert lab.controls()["method-regularization"] == "EWC" and lab.controls()["method-baseline"] == "Fine-tuning"
     assert not lab.errors
@@ -66,8 +66,7 @@ def test_a_picture_moves_in_place(server, new_page):
 def test_a_phone_shows_whole_formulas_and_the_chart_above_its_inputs(server, new_page):
     lab = new_page(server, "/learn", width=390, show="metrics")
     lab.page.locator(".katex-display").nth(5).wait_for()
-    widths = lab.page.evaluate(WIDTHS)
-    assert len(widths) == 6 and all(needed <= there for needed, there in widths)
+    lab.until(lambda: (widths := lab.page.evaluate(WIDTHS)) and len(widths) == 6 and all(n <= there for n, there in widths))
     lesson = new_page(server, "/learn", width=390, lesson="forget")
     lesson.page.locator(f"{FIGURE} .main-svg").first.wait_for()
     chart, inputs = lesson.page.locator(FIGURE).first.bounding_box(), lesson.key("lesson-inputs").bounding_box()
