@@ -13,11 +13,12 @@ WIDTHS = "() => [...document.querySelectorAll('.katex-display')].map(e => [e.scr
 def test_a_deep_link_opens_a_card_on_a_fresh_server(fresh_server, new_page):
     lab = new_page(fresh_server, "/learn", method="ewc")
     lab.page.get_by_role("heading", name="EWC", exact=True).wait_for()
-    assert lab.page.locator(".katex-display").count() == 2 and not lab.page.locator(".katex-error").count()
+    lab.until(lambda: lab.page.locator(".katex-display").count() == 2)
+    assert not lab.page.locator(".katex-error").count()
     lab.page.get_by_role("link", name="Try it in the Lab").click()
     lab.key("method-regularization").wait_for()
-    lab.settle()
-    assert lab.controls()["method-regularization"] == "EWC" and lab.controls()["method-baseline"] == "Fine-tuning"
+    lab.until(lambda: lab.controls().get("method-regularization") == "EWC")
+    assert lab.controls()["method-baseline"] == "Fine-tuning"
     assert not lab.errors
 
 
