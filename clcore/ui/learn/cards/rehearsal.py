@@ -180,8 +180,10 @@ def sheets() -> dict[str, Sheet]:
         ),
         "lucir": Sheet(
             strengths=(
-                _("Outputs are directions alone: newer classes cannot be louder than older ones, however many examples they have."),
-                _("Features are asked to keep their direction, a margin keeps old classes apart from new ones that look like them."),
+                _("Outputs are directions alone: newer classes cannot be louder than older ones, however many examples they "
+                  "have."),
+                _("Features are asked to keep their direction, a margin keeps old classes apart from new ones that look like "
+                  "them."),
             ),
             weaknesses=(
                 _("Class scenario only; four numbers to choose, and what one of them does depends on the others."),
@@ -194,7 +196,10 @@ def sheets() -> dict[str, Sheet]:
                 "    θ ← θ − η·gradient of loss\n"
                 "at the end: exemplars of each class, by herding"
             ),
-            bytes=r"M\,(b+8)+4P\ (\text{old network})-8\,(C-1)\ (\text{in both networks one } \eta \text{ for } C \text{ biases})",
+            bytes=(
+                r"M\,(b+8)+4P\ (\text{old network})"
+                r"-8\,(C-1)\ (\text{in both networks one } \eta \text{ for } C \text{ biases})"
+            ),
             count=lambda s: s.memory + 4 * s.P - 8 * (s.outputs - 1),
         ),
         "dgr": Sheet(
