@@ -42,7 +42,7 @@ class Conv2d(Layer):
                     self.bias[k].uniform_(-bound, bound, generator=generator)
 
     @property
-    def numbers(self) -> int:
+    def parameter_count(self) -> int:
         return conv_numbers(self.inputs, self.outputs, self.size, bias=self.bias is not None)
 
     @property

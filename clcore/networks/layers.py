@@ -47,7 +47,7 @@ class Layer(nn.Module):
     tape: list[Recorded] | None = None
 
     @property
-    def numbers(self) -> int:
+    def parameter_count(self) -> int:
         """Trained numbers of one replica, dead units left out."""
         raise NotImplementedError
 
@@ -85,7 +85,8 @@ class Linear(Layer):
         return self.weight.shape[2]
 
     @property
-    def numbers(self) -> int:
+    def parameter_count(self) -> int:
+        """Trained numbers of one replica, dead units left out."""
         return (self.inputs + 1) * self.outputs
 
     def forward(self, x: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class _Norm(Layer):
         self.bias = nn.Parameter(torch.zeros(replicas, channels))
 
     @property
-    def numbers(self) -> int:
+    def parameter_count(self) -> int:
         return 2 * self.channels
 
     @property

@@ -90,7 +90,7 @@ class ResNet18Slim(Network):
     @property
     def parameter_count(self) -> int:
         convolutional = (*self.stem.parameters(), *self.stem_norm.parameters(), *self.blocks.parameters())
-        return sum(p[0].numel() for p in convolutional) + sum(layer.numbers for layer in self.fully_connected)
+        return sum(p[0].numel() for p in convolutional) + sum(layer.parameter_count for layer in self.fully_connected)
 
     @classmethod
     def count_parameters(

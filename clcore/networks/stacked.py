@@ -55,7 +55,7 @@ class Stacked(Network):
     @property
     def parameter_count(self) -> int:
         convolutional = (*self.convolutions.parameters(), *self.norms.parameters())
-        return sum(p[0].numel() for p in convolutional) + sum(layer.numbers for layer in self.fully_connected)
+        return sum(p[0].numel() for p in convolutional) + sum(layer.parameter_count for layer in self.fully_connected)
 
     @classmethod
     def count_parameters(

@@ -66,7 +66,7 @@ def trained_numbers(network: nn.Module) -> int:
     A linear layer has one number per weight and bias, or several (a mean and a variance).
     """
     layers = [module for module in network.modules() if isinstance(module, Layer)]
-    return sum(m.numbers * (len(list(m.parameters(recurse=False))) // 2 if isinstance(m, Linear) else 1) for m in layers)
+    return sum(m.parameter_count * (len(list(m.parameters(recurse=False))) // 2 if isinstance(m, Linear) else 1) for m in layers)
 
 
 @torch.no_grad()
