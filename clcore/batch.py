@@ -24,6 +24,7 @@ class Batch:
     passes  (K,) how many steps such a pass takes
     replay  what a method mixed in; each part is a batch of its own
     slots   (K, B) where a replayed example lies in its memory
+    padded  False where every row is known to be an example of its replica
     stored  what the memory keeps with each replayed example beside itself: name → (K, B, …)
     kept    the logits its loss was computed from, for terms of the same step (see `Classifier.logits`)
     """
@@ -40,6 +41,7 @@ class Batch:
     replay: tuple[Batch, ...] = ()
     slots: Tensor | None = None
     stored: Mapping[str, Tensor] = field(default_factory=dict)
+    padded: bool = True
     kept: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
@@ -60,7 +62,7 @@ class Batch:
         weight[:, n:] = 0
         return replace(
             self, x=chosen(self.x), y=chosen(self.y), weight=weight, count=weight.sum(1), task=chosen(self.task),
-            ids=chosen(self.ids), slots=chosen(self.slots), stored={k: chosen(v) for k, v in self.stored.items()},
+            ids=chosen(self.ids), slots=chosen(self.slots), stored={k: chosen(v) for k, v in self.stored.items()}, padded=True,
         )  # fmt: skip
 
     def with_replay(self, part: Batch) -> Batch:

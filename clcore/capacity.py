@@ -56,16 +56,15 @@ def copies(run: RunSpec) -> int:
 
 
 def parameter_count(run: RunSpec, input_shape: tuple[int, ...], outputs: int) -> int:
-    build = registry.find("network", run.network.name, registry.networks())
-    return build.count_parameters(input_shape, outputs, run.network.hidden)
+    return registry.design(run.network).count_parameters(input_shape, outputs)
 
 
 def held_parameters(run: RunSpec, input_shape: tuple[int, ...], outputs: int) -> int:
     """Numbers of one replica's network once its method has made room for what it will need."""
-    build = registry.find("network", run.network.name, registry.networks())
+    design = registry.design(run.network)
     return max(
         registry.methods()[part].held_parameters(
-            run.method.part_settings(part), build, input_shape, outputs, run.network.hidden, run.benchmark_options["tasks"]
+            run.method.part_settings(part), design, input_shape, outputs, design.hidden, run.benchmark_options["tasks"]
         )
         for part in run.method.parts
     )

@@ -106,10 +106,14 @@ class BenchmarkCard(_Card):
     offline: bool
     downloads: str
     training: Training
+    shape: tuple[int, ...] = ()  # of an input: (channels, height, width), or (numbers,)
 
 
 class NetworkCard(_Card):
-    pass
+    hidden: tuple[int, ...] | None = None  # its usual fully connected layers; None: what suits the benchmark
+    takes_hidden: bool = True  # whether their widths can be chosen
+    pictures: bool = False  # whether it needs inputs with height and width
+    halvings: int | str = 0  # how often it halves them, or the setting that says so
 
 
 class Catalogue(BaseModel):

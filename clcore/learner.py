@@ -120,9 +120,9 @@ class Learner:
         replicas = [run.replicas[i] for i in self.members]
         self.seeds = [r.seed for r in replicas]
         self.stream = benchmark.stream(self.seeds)
-        build = registry.find("network", run.network.name, registry.networks())
         weights = list(Generators(self.seeds, "weights"))
-        network = build(self.stream.input_shape, self.stream.outputs, run.network.hidden, weights).to(self.device)
+        design = registry.design(run.network)
+        network = design.build(self.stream.input_shape, self.stream.outputs, weights).to(self.device)
         self.classifier = Classifier(network, self.stream.groups, run.scenario, run.active_classes)
         self.counters = Counters(gradient_samples=[0] * len(replicas))
         self.alive = torch.ones(len(replicas), dtype=torch.bool)
@@ -203,7 +203,7 @@ class Learner:
         parameters = list(self.classifier.network.parameters())
         take_steps, lr = steps_of(optimizers), optimizers[0].param_groups[0]["lr"]
         still = StandStill(len(self.seeds))
-        state = (parameters, method, self.generators, _Moments(optimizers))
+        state = (parameters, self.classifier.network.statistics, method, self.generators, _Moments(optimizers))
         for step, batch in enumerate(batches):
             control.at_step()
             if step == watch.next_end:
@@ -265,7 +265,9 @@ class Learner:
 
     def footprint(self) -> list[dict[str, int]]:
         """Bytes by kind, per replica: the network's parameters and what the method keeps."""
-        kinds = {"parameters": 4 * self.classifier.network.parameter_count, **self.method.footprint()}
+        network = self.classifier.network
+        statistics = sum(values[0].numel() for values in network.statistics)
+        kinds = {"parameters": 4 * (network.parameter_count + statistics), **self.method.footprint()}
         per_replica = {
             kind: size.tolist() if isinstance(size, Tensor) else [size] * len(self.seeds)
             for kind, size in kinds.items()

@@ -86,6 +86,7 @@ class MiniBatches:
         passes = tuple(queue.steps_per_pass for queue in self._queues)
         count = weight.sum(2)
         counts = count.double()  # on the CPU, for the books
+        padded = (counts < rows).any(0).tolist()
         weight, count = weight.to(device), count.to(device)
         x, y, ids, task = self._gather(positions.to(device))
         for s in range(steps):
@@ -94,6 +95,7 @@ class MiniBatches:
             yield Batch(
                 x[:, at], y[:, at], weight[:, s], count[:, s],
                 task if isinstance(task, int) else task[:, at], ids[:, at], epochs[s], ends[s], passes,
+                padded=padded[s],
             )  # fmt: skip
 
     def _gather(self, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:

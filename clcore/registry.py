@@ -18,7 +18,8 @@ from clcore.benchmarks.base import Benchmark
 from clcore.errors import UnknownName
 from clcore.methods.base import Method
 from clcore.methods.composition import owned_seams
-from clcore.networks.base import Network
+from clcore.networks.base import Design, Network
+from clcore.spec import NetworkChoice
 
 # Strengths to start from, per method, found by docs/recommend.py.
 RECOMMENDED = Path(__file__).with_name("recommended.json")
@@ -43,6 +44,11 @@ def find(kind: str, name: str, known: dict[str, type]) -> type:
     if name not in known:
         raise UnknownName(kind, name, known)
     return known[name]
+
+
+def design(choice: NetworkChoice) -> Design:
+    """The network that a spec chooses."""
+    return Design(find("network", choice.name, networks()), choice.hidden, choice.options)
 
 
 def _discover(package_name: str, base: type) -> dict[str, type]:
@@ -83,12 +89,16 @@ def describe() -> cards.Catalogue:
         benchmarks=tuple(
             cards.BenchmarkCard(
                 name=name, title=b.title, summary=b.summary, scenarios=b.scenarios, default_scenario=b.default_scenario,
-                offline=b.offline, downloads=b.downloads, training=b.training, knobs=b.Options.describe(),
+                offline=b.offline, downloads=b.downloads, training=b.training, shape=b.facts.shape, knobs=b.Options.describe(),
             )
             for name, b in sorted(benchmarks().items(), key=lambda item: not item[1].offline)
         ),
         networks=tuple(
-            cards.NetworkCard(name=name, title=n.title, summary=n.summary) for name, n in networks().items()
+            cards.NetworkCard(
+                name=name, title=n.title, summary=n.summary, hidden=n.hidden, takes_hidden=n.takes_hidden,
+                pictures=n.pictures, halvings=n.halvings, knobs=n.Options.describe(),
+            )
+            for name, n in sorted(networks().items(), key=lambda item: item[1].pictures)
         ),
     )  # fmt: skip
 

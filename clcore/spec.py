@@ -12,9 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
-from clcore.catalogue import MethodCard, Scenario, catalogue, scenario_word
+from clcore.catalogue import BenchmarkCard, MethodCard, NetworkCard, Scenario, catalogue, scenario_word
 from clcore.errors import RequestError
 from clcore.knobs import check_settings
 from clcore.text import _
@@ -67,8 +75,38 @@ class MethodChoice(_Frozen):
 
 
 class NetworkChoice(_Frozen):
+    """A network, the widths of its fully connected layers, and its other settings: those that differ from their defaults.
+
+    Networks that bring hidden layers of their own have these where none are given.
+    """
+
     name: str = "mlp"
     hidden: tuple[int, ...] = (100, 100)
+    settings: dict[str, Scalar] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_hidden(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "hidden" not in given and (card := _network_card(given.get("name"))) is not None:
+            return given | ({} if card.hidden is None else {"hidden": card.hidden})
+        return given
+
+    @model_serializer(mode="wrap")
+    def _without_empty_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A network without settings is written as it was before networks had any: digests and links stay."""
+        written = handler(self)
+        if not self.settings:
+            del written["settings"]
+        return written
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All settings, checked, defaults filled in."""
+        return check_settings(dict(self.settings), catalogue().network(self.name).knobs, self.name)
+
+
+def _network_card(name: Any) -> NetworkCard | None:
+    return next((card for card in catalogue().networks if card.name == name), None)
 
 
 class OptimizerChoice(_Frozen):
@@ -122,12 +160,7 @@ class _Conditions(_Frozen):
                 f"{self.benchmark} has no {self.scenario} scenario; choose one of {', '.join(card.scenarios)}."
             )
         check_settings(dict(self.options), card.knobs, self.benchmark)
-        catalogue().network(self.network.name)
-        for width in self.network.hidden:
-            if not 1 <= width <= 65_536:
-                raise RequestError(
-                    _("A hidden layer of {width} units is not allowed: give widths from 1 to 65536.").format(width=width)
-                )
+        check_network(self.network, card)
         if self.optimizer.name != "sgd" and self.optimizer.momentum:
             raise RequestError(
                 f"momentum = {self.optimizer.momentum:g} belongs to SGD; with {self.optimizer.name} leave it at 0, "
@@ -183,6 +216,8 @@ class RunSpec(_Conditions):
             if base[equal] is None:
                 del base[equal]
         base["options"] = self.benchmark_options
+        if options := self.network.options:
+            base["network"]["settings"] = options
         base["method"] = {
             "name": self.method.name,
             "settings": {part: self.method.part_settings(part) for part in self.method.parts},
@@ -282,6 +317,38 @@ def check_composable(names: Sequence[str], composable: Sequence[bool]) -> None:
                 f"{'+'.join(names)} cannot be combined: {name} changes how the network computes, so it works alone. "
                 "Leave it out."
             )
+
+
+def check_network(choice: NetworkChoice, benchmark: BenchmarkCard) -> None:
+    """Raises RequestError when a network's widths or settings are not allowed, or the benchmark's inputs do not suit it."""
+    card = catalogue().network(choice.name)
+    if choice.hidden and not card.takes_hidden:
+        raise RequestError(
+            _("{network} has no hidden layers to choose; leave their widths out.").format(network=card.name)
+        )
+    for width in choice.hidden:
+        if not 1 <= width <= 65_536:
+            raise RequestError(
+                _("A hidden layer of {width} units is not allowed: give widths from 1 to 65536.").format(width=width)
+            )
+    options = choice.options
+    if not card.pictures:
+        return
+    if len(benchmark.shape) < 2:
+        raise RequestError(
+            _("{network} needs pictures, and an input of {benchmark} is {n} numbers: choose the network mlp.").format(
+                network=card.name, benchmark=benchmark.name, n="×".join(map(str, benchmark.shape))
+            )
+        )
+    times = options[card.halvings] if isinstance(card.halvings, str) else card.halvings
+    height, width = benchmark.shape[-2:]
+    if min(height, width) < 2**times:
+        raise RequestError(
+            _("{network} halves its pictures {times} times, for which {benchmark}'s, of {height}×{width}, are too small: "
+              "they must be {least}×{least} or larger.").format(
+                network=card.name, times=times, benchmark=benchmark.name, height=height, width=width, least=2**times
+            )
+        )  # fmt: skip
 
 
 def check_seams(names: Sequence[str], owned: Sequence[Sequence[str]]) -> None:

@@ -18,7 +18,7 @@ from clcore.batch import Batch
 from clcore.benchmarks.base import Split, Task
 from clcore.knobs import Knobs
 from clcore.methods.context import Context
-from clcore.networks.base import Network
+from clcore.networks.base import Design, Network
 from clcore.networks.classifier import Classifier
 from clcore.state import Stateful
 
@@ -175,7 +175,7 @@ class Method(Stateful):
 
     @classmethod
     def held_parameters(
-        cls, settings: dict[str, Any], network: type[Network], input_shape: Sequence[int], outputs: int,
+        cls, settings: dict[str, Any], network: type[Network] | Design, input_shape: Sequence[int], outputs: int,
         hidden: Sequence[int], tasks: int,
     ) -> int:  # fmt: skip
         """Numbers of one replica's network as `adapt` leaves it, reserved ones included: for estimates of memory."""

@@ -168,7 +168,7 @@ class VCL(Method):
         deviation, certainty = spread(network, lambda v: (v / 2).exp()), spread(network, lambda v: (-v).exp())
         return {
             "sigma_by_layer": pictures.by_layer(network, deviation),
-            "importance_by_input": pictures.by_input(network, certainty, self.context.stream.input_shape),
+            **pictures.by_input(network, certainty, self.context.stream.input_shape),
         }
 
     def _coreset(self, task: Task) -> Tensor:

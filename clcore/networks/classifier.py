@@ -12,12 +12,16 @@ and for a prediction: the units of the given task, all units, or those seen so f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clcore.batch import Batch
 from clcore.networks.base import Network
+from clcore.networks.norms import learning
 
 
 class Classifier(nn.Module):
@@ -29,6 +33,7 @@ class Classifier(nn.Module):
         self.scenario = scenario
         self.active_classes = active_classes
         self.learning = 0
+        self._follow = True
         self.register_buffer("groups", groups, persistent=False)
         seen = groups.cumsum(0) > 0
         self.register_buffer("seen", seen, persistent=False)
@@ -65,9 +70,26 @@ class Classifier(nn.Module):
         return self.cross_entropy(self.fresh_logits(part), part)
 
     def fresh_logits(self, part: Batch) -> Tensor:
-        """All logits `(K, B, O)` of a part, for its loss; they are kept with the part for other terms of the same step."""
-        part.kept[:] = [self(part.x)]
+        """All logits `(K, B, O)` of a part, for its loss; they are kept with the part for other terms of the same step.
+
+        With gradients, this is a pass that learns (see norms.py); without, the network answers.
+        """
+        norms = self.network.batch_norms
+        if norms and torch.is_grad_enabled():
+            with learning(norms, part.weight if part.padded else None, follow=self._follow):
+                part.kept[:] = [self(part.x)]
+        else:
+            part.kept[:] = [self(part.x)]
         return part.kept[0]
+
+    @contextmanager
+    def trying_out(self) -> Iterator[None]:
+        """Within this block passes leave running statistics alone: a step is tried out that is not taken."""
+        self._follow = False
+        try:
+            yield
+        finally:
+            self._follow = True
 
     def logits(self, part: Batch) -> Tensor:
         """The logits `(K, B, O)` that a part's loss was computed from: a second term costs no second forward pass.

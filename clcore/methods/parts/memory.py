@@ -287,16 +287,17 @@ class Memory(Stateful):
     def _read(self, slots: Tensor, weight: Tensor, rows: int) -> list[Batch]:
         """The examples in `slots` (K, n·rows) as n batches."""
         device = self.stream.device
+        padded = (weight.view(len(weight), -1, rows) == 0).any(2).any(0).tolist()
         tasks, ids = self.tasks.gather(1, slots).to(device), self.ids.gather(1, slots).to(device)
         weight, slots = weight.to(device), slots.to(device)
         x, y = self.stream.gather(tasks, ids)
         batches = []
-        for start in range(0, slots.shape[1], rows):
+        for n, start in enumerate(range(0, slots.shape[1], rows)):
             at = slice(start, start + rows)
             w, here = weight[:, at], slots[:, at]
             stored = {name: _gathered(values, here) for name, values in self.fields.items()}
             batches.append(
-                Batch(x[:, at], y[:, at], w, w.sum(1), tasks[:, at], ids[:, at], slots=here, stored=stored)
+                Batch(x[:, at], y[:, at], w, w.sum(1), tasks[:, at], ids[:, at], slots=here, stored=stored, padded=padded[n])
             )
         return batches
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+from clcore.networks.layers import Layer, Linear
 from clcore.state import Stateful
 
 
@@ -62,10 +63,10 @@ def weights(network: nn.Module) -> ReplicaVector:
 def trained_numbers(network: nn.Module) -> int:
     """How many numbers a vector over the network's parameters holds per replica, dead units left out.
 
-    A layer with `inputs` and `outputs` has one number per weight and bias, or several (a mean and a variance).
+    A linear layer has one number per weight and bias, or several (a mean and a variance).
     """
-    layers = [m for m in network.modules() if hasattr(m, "inputs") and hasattr(m, "outputs") and hasattr(m, "weight")]
-    return sum(m.parameter_count * (len(list(m.parameters(recurse=False))) // 2) for m in layers)
+    layers = [module for module in network.modules() if isinstance(module, Layer)]
+    return sum(m.parameter_count * (len(list(m.parameters(recurse=False))) // 2 if isinstance(m, Linear) else 1) for m in layers)
 
 
 @torch.no_grad()
