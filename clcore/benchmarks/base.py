@@ -32,15 +32,25 @@ _PIECE = {"cpu": 1 << 19, "cuda": 1 << 25, "mps": 1 << 23}
 class Inputs:
     """The examples as they are, times `scale` plus `shift`; subclasses show each task its own view of them.
 
-    `data` is (N, d), one example a row; a batch comes out as (K, B, *shape) floats.
+    `data` is (N, d), one example a row; a batch comes out as (K, B, *shape) floats. Scale and shift are numbers, or (parts,)
+    for as many equal parts of an example: its channels, or its features.
     """
 
-    def __init__(self, data: Tensor, shape: Sequence[int], scale: float, rows: Tensor, shift: float = 0.0):
+    def __init__(
+        self, data: Tensor, shape: Sequence[int], scale: float | Tensor, rows: Tensor, shift: float | Tensor = 0.0
+    ):
         self.data = data
         self.shape = tuple(shape)
-        self.scale, self.shift = scale, shift
         self.rows = rows
         self.numbers = math.prod(self.shape)
+        self.scale, self.shift = self._spread(scale), self._spread(shift)
+        self._shifted = isinstance(shift, Tensor) or shift != 0
+
+    def _spread(self, value: float | Tensor) -> float | Tensor:
+        """A value for each part, as one for each number (d,)."""
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(self.data.device).repeat_interleave(self.numbers // len(value))
 
     def __call__(self, task: int | Tensor, ids: Tensor) -> Tensor:
         """Inputs (K, B, *shape) of the examples `ids` (K, B), seen as in `task`: one task, or one for each, (K, B)."""
@@ -50,7 +60,7 @@ class Inputs:
         for start in range(0, batch, step):
             piece = slice(start, start + step)
             self.fill(out[:, piece], task if isinstance(task, int) else task[:, piece], ids[:, piece])
-        if self.shift:
+        if self._shifted:
             out += self.shift
         return out.view(replicas, batch, *self.shape)
 
@@ -61,6 +71,12 @@ class Inputs:
     def examples(self, ids: Tensor) -> Tensor:
         """The stored rows (K, b, width) of `ids` (K, b)."""
         return self.data.index_select(0, ids.flatten()).view(*ids.shape, -1)
+
+    def shown(self, x: Tensor) -> Tensor:
+        """Inputs (…, *shape) as a person sees them: without what `standardise` did to the channels of a colour image."""
+        if not isinstance(self.scale, Tensor):
+            return x
+        return ((x.flatten(-len(self.shape)) - self.shift) / self.scale / 255).view_as(x)
 
     def chosen(self, table: Tensor, task: Tensor) -> Tensor:
         """Entries (K, b, …) of `table` (S, T, …) for each example's `task` (K, b)."""
@@ -203,7 +219,8 @@ class StreamOptions(Knobs):
 class Benchmark(ABC):
     """A data set and the stream made of it. `title` … `training` are declared by each benchmark.
 
-    `options` are checked against `Options`, and the scenario against `scenarios`: RequestError says what is allowed.
+    `facts` are what is known of the data set before it is loaded; where they depend on options they are a property of the
+    instance, which may raise DataError. `options` are checked against `Options`, and the scenario against `scenarios`: RequestError says what is allowed.
     """
 
     title: ClassVar[str]
@@ -263,10 +280,18 @@ class Benchmark(ABC):
     def stream(self, seeds: Sequence[int]) -> Stream:
         """The stream of one replica per entry of `seeds` (which may repeat). Raises RequestError, DataError."""
 
-    @classmethod
+    @property
+    def least_outputs(self) -> int:
+        """Output units of the stream, or fewer: known before the data set is read."""
+        return self.facts.classes
+
     @abstractmethod
-    def memory_estimate(cls, options: dict[str, Any], scenario: str, replicas: int) -> int:
+    def memory_estimate(self, replicas: int) -> int:
         """Bytes on the training device, data and tables, when `replicas` have `replicas` different seeds."""
+
+    def ways_to_shrink(self) -> str:
+        """What would make the data set and its tables smaller, as the end of "it would take less with …"; empty: nothing."""
+        return "" if self.options.stream_seed is not None else "fewer seeds, or one stream for all of them (stream_seed)"
 
     def rows(self, seeds: Sequence[int]) -> tuple[list[int], Tensor]:
         """The S distinct seeds that decide the stream, and each replica's row among them, (K,)."""
