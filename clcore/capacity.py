@@ -49,8 +49,8 @@ def check_fits(run: RunSpec, benchmark: Benchmark, outputs: int, device: torch.d
     advice = f"at most {fitting} replicas of this network would fit" if fitting else "choose a smaller network"
     raise TooLarge(
         f"{replicas} replicas of {parameters:,} parameters on {run.benchmark} need about "
-        f"{(fixed + replicas * each) / 2**30:.1f} GiB, {fixed / 2**30:.1f} of them for its data, but {free / 2**30:.1f} GiB are "
-        f"free on {device}: {advice}."
+        f"{(fixed + replicas * each) / 2**30:.1f} GiB, {fixed / 2**30:.1f} of them for its data, but {free / 2**30:.1f} GiB "
+        f"are free on {device}: {advice}."
     )
 
 

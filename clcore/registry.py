@@ -82,7 +82,8 @@ def describe() -> cards.Catalogue:
         benchmarks=tuple(
             cards.BenchmarkCard(
                 name=name, title=b.title, summary=b.summary, scenarios=b.scenarios, default_scenario=b.default_scenario,
-                offline=b.offline, downloads=b.downloads, training=b.training, knobs=b.Options.describe(),
+                offline=b.offline, downloads=b.downloads, own_data=b.own_data, data_bytes=_data_bytes(b), training=b.training,
+                knobs=b.Options.describe(),
             )
             for name, b in sorted(benchmarks().items(), key=lambda item: not item[1].offline)
         ),
@@ -90,6 +91,13 @@ def describe() -> cards.Catalogue:
             cards.NetworkCard(name=name, title=n.title, summary=n.summary) for name, n in networks().items()
         ),
     )  # fmt: skip
+
+
+def _data_bytes(benchmark: type[Benchmark]) -> int | None:
+    """Bytes of the data set with default options."""
+    if benchmark.own_data:
+        return None
+    return benchmark({}, scenario=benchmark.default_scenario, data_dir=".").facts.bytes
 
 
 def write(path: Path = cards.PATH) -> None:

@@ -220,7 +220,8 @@ class Benchmark(ABC):
     """A data set and the stream made of it. `title` … `training` are declared by each benchmark.
 
     `facts` are what is known of the data set before it is loaded; where they depend on options they are a property of the
-    instance, which may raise DataError. `options` are checked against `Options`, and the scenario against `scenarios`: RequestError says what is allowed.
+    instance, which may raise DataError. `options` are checked against `Options`, and the scenario against `scenarios`:
+    RequestError says what is allowed.
     """
 
     title: ClassVar[str]
@@ -229,6 +230,7 @@ class Benchmark(ABC):
     default_scenario: ClassVar[Scenario]
     offline: ClassVar[bool] = True
     downloads: ClassVar[str] = ""
+    own_data: ClassVar[bool] = False  # a person brings it: nothing is known before it is read
     training: ClassVar[Training]
     facts: ClassVar[SourceFacts]
 

@@ -67,7 +67,8 @@ def test_every_benchmark_file_holds_one_benchmark_with_its_facts():
         names.append(name)
     assert set(names) == {
         "split-digits", "permuted-digits", "rotated-digits", "toy-2d", "split-mnist", "permuted-mnist", "rotated-mnist",
-        "split-fashion-mnist", "split-kmnist", "split-cifar10", "split-cifar100",
+        "split-fashion-mnist", "split-kmnist", "split-cifar10", "split-cifar100", "permuted-fashion-mnist",
+        "rotated-fashion-mnist", "split-emnist", "split-svhn", "five-datasets", "omniglot",
     }  # fmt: skip
 
 
