@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from clcore.benchmarks.augmentation import Augmentation
 from clcore.benchmarks.sources import Source, SourceFacts
 from clcore.catalogue import Scenario, Training
 from clcore.errors import RequestError
@@ -45,6 +46,7 @@ class Inputs:
         self.numbers = math.prod(self.shape)
         self.scale, self.shift = self._spread(scale), self._spread(shift)
         self._shifted = isinstance(shift, Tensor) or shift != 0
+        self.augmentation: Augmentation | None = None
 
     def _spread(self, value: float | Tensor) -> float | Tensor:
         """A value for each part, as one for each number (d,)."""
@@ -52,14 +54,20 @@ class Inputs:
             return value
         return value.to(self.data.device).repeat_interleave(self.numbers // len(value))
 
-    def __call__(self, task: int | Tensor, ids: Tensor) -> Tensor:
-        """Inputs (K, B, *shape) of the examples `ids` (K, B), seen as in `task`: one task, or one for each, (K, B)."""
+    def __call__(self, task: int | Tensor, ids: Tensor, views: Tensor | None = None) -> Tensor:
+        """Inputs (K, B, *shape) of the examples `ids` (K, B), seen as in `task`: one task, or one for each, (K, B).
+
+        With `views` (K, B, 3) they are augmented (see augmentation.py).
+        """
         replicas, batch = ids.shape
         out = torch.empty(replicas, batch, self.numbers, device=self.data.device)
         step = max(1, _PIECE[self.data.device.type] // max(1, replicas * self.numbers))
         for start in range(0, batch, step):
             piece = slice(start, start + step)
-            self.fill(out[:, piece], task if isinstance(task, int) else task[:, piece], ids[:, piece])
+            part = out[:, piece]
+            self.fill(part, task if isinstance(task, int) else task[:, piece], ids[:, piece])
+            if views is not None:
+                part.copy_(self.augmentation(part, views[:, piece], self.shape))
         if self._shifted:
             out += self.shift
         return out.view(replicas, batch, *self.shape)
@@ -96,9 +104,9 @@ class Examples:
         self._tasks = units.shape[1]
         self._flat_units = units.flatten()
 
-    def gather(self, task: int | Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    def gather(self, task: int | Tensor, ids: Tensor, views: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x (K, B, *input_shape) floats and y (K, B) output units; `task` is one for all or one for each, (K, B)."""
-        return self.inputs(task, ids), self.output_units(task, ids)
+        return self.inputs(task, ids, views), self.output_units(task, ids)
 
     def output_units(self, task: int | Tensor, ids: Tensor) -> Tensor:
         """y (K, B): the output units alone."""
@@ -135,9 +143,12 @@ class Split:
         """Ids (K, B) of the examples at `positions` (K, B) of this split."""
         return self._table[self._rows.unsqueeze(1), positions]
 
-    def gather(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """x (K, B, *input_shape) floats and y (K, B) output units of the examples at `positions` (K, B)."""
-        return self._examples.gather(self._task, self.ids(positions))
+    def gather(self, positions: Tensor, views: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x (K, B, *input_shape) floats and y (K, B) output units of the examples at `positions` (K, B).
+
+        They are as they are, unless `views` (K, B, 3) of the stream's augmentation say otherwise.
+        """
+        return self._examples.gather(self._task, self.ids(positions), views)
 
     def units(self, positions: Tensor) -> Tensor:
         """Output units (K, B) of the examples at `positions` (K, B) of this split."""
@@ -187,9 +198,14 @@ class Stream:
         inputs = self.examples.inputs
         return inputs.numbers * inputs.data.element_size()
 
-    def gather(self, task: int | Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """How mini-batches and replayed examples are varied; None: they are seen as they are."""
+        return self.examples.inputs.augmentation
+
+    def gather(self, task: int | Tensor, ids: Tensor, views: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x (K, B, *input_shape) and y (K, B) of the examples `ids` (K, B), seen as in `task`, an int or (K, B)."""
-        return self.examples.gather(task, ids)
+        return self.examples.gather(task, ids, views)
 
     def units(self, task: int | Tensor, ids: Tensor) -> Tensor:
         """y (K, B) of the examples `ids` (K, B): their output units."""

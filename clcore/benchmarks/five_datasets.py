@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from clcore.benchmarks.base import Progress
 from clcore.benchmarks.cifar import CIFAR10, load_cifar
-from clcore.benchmarks.class_splits import SplitBenchmark
+from clcore.benchmarks.colour import ColourSplit
 from clcore.benchmarks.mnist_family import FASHION_MNIST, KMNIST, MNIST, load_family
 from clcore.benchmarks.sources import Source, SourceFacts
 from clcore.benchmarks.svhn import SVHN, load_svhn
@@ -37,7 +37,7 @@ def _counts(chosen: list[SourceFacts]) -> SourceFacts:
     )
 
 
-class FiveDatasets(SplitBenchmark):
+class FiveDatasets(ColourSplit):
     title = "Five data sets"
     summary = "CIFAR-10, MNIST, SVHN, KMNIST and Fashion-MNIST one after another, 32×32 pixels, ten classes each."
     default_scenario = "task"
@@ -46,7 +46,7 @@ class FiveDatasets(SplitBenchmark):
     training = Training(epochs=1, batch_size=64, lr=0.03, hidden=(256, 256))
     together = _EACH
 
-    class Options(SplitBenchmark.Options):
+    class Options(ColourSplit.Options):
         tasks: int = knob(5, ge=1, le=5, help="number of data sets, the first so many: CIFAR-10, MNIST, SVHN, KMNIST, Fashion")
         order: Literal["natural", "seeded"] = knob(
             "natural", help="natural: CIFAR-10 first, as above; seeded: each seed shuffles the data sets"

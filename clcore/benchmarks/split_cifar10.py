@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from clcore.benchmarks.base import Progress
 from clcore.benchmarks.cifar import CIFAR10, load_cifar
-from clcore.benchmarks.class_splits import SplitBenchmark
+from clcore.benchmarks.colour import ColourSplit
 from clcore.benchmarks.sources import Source
 from clcore.catalogue import Training
 
 
-class SplitCIFAR10(SplitBenchmark):
+class SplitCIFAR10(ColourSplit):
     title = "Split CIFAR-10"
     summary = "60,000 colour photographs of 32×32 pixels in 10 classes; new classes arrive with every task."
     offline = False

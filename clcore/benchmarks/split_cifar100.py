@@ -13,14 +13,14 @@ import torch
 
 from clcore.benchmarks.base import Progress
 from clcore.benchmarks.cifar import CIFAR100, SUPERCLASSES, load_cifar
-from clcore.benchmarks.class_splits import SplitBenchmark
+from clcore.benchmarks.colour import ColourSplit
 from clcore.benchmarks.sources import Source
 from clcore.catalogue import Training
 from clcore.errors import RequestError
 from clcore.knobs import knob
 
 
-class SplitCIFAR100(SplitBenchmark):
+class SplitCIFAR100(ColourSplit):
     title = "Split CIFAR-100"
     summary = "60,000 colour photographs of 32×32 pixels in 100 classes; new classes arrive with every task."
     offline = False
@@ -28,7 +28,7 @@ class SplitCIFAR100(SplitBenchmark):
     training = Training(epochs=1, batch_size=32, lr=0.03, hidden=(256, 256))
     facts = CIFAR100
 
-    class Options(SplitBenchmark.Options):
+    class Options(ColourSplit.Options):
         tasks: int = knob(
             10, ge=1, le=100, divides=100, help="number of tasks; the 100 classes are dealt out evenly: 10×10, 20×5, …"
         )

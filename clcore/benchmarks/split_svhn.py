@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from clcore.benchmarks.base import Progress
-from clcore.benchmarks.class_splits import SplitBenchmark
+from clcore.benchmarks.colour import ColourSplit
 from clcore.benchmarks.sources import Source
 from clcore.benchmarks.svhn import SVHN, load_svhn
 from clcore.catalogue import Training
 
 
-class SplitSVHN(SplitBenchmark):
+class SplitSVHN(ColourSplit):
     title = "Split SVHN"
     summary = "99,289 photographs of house numbers of 32×32 pixels; new digits arrive with every task."
     offline = False

@@ -246,6 +246,8 @@ class Memory(Stateful):
     def draw(self, size: int, *, ahead: int = 1, before: int | None = None) -> Batch | None:
         """A replay batch `(K, size)`: without replacement while a memory holds that many, else every example once.
 
+        Where the stream augments its images, these are augmented too, each draw anew.
+
         None while there is nothing to draw in any memory. `before` leaves out the examples of that task and later ones.
         `ahead` draws may be made at once while the memory does not change. The batch has `slots` and what is `stored` there.
         """
@@ -263,7 +265,8 @@ class Memory(Stateful):
         rows = aligned_rows(size, self.classifier.network.widths)
         per_draw = max(self.keys.shape[1], rows * math.prod(self.stream.input_shape))
         # The number of draws made at once decides how far generators run, so it must not depend on other replicas.
-        chosen, weights = [], []
+        augmentation = self.stream.augmentation
+        chosen, weights, views = [], [], []
         for k, generator in enumerate(self.draws):
             candidates = usable[k].nonzero().flatten()
             held = len(candidates)
@@ -277,19 +280,23 @@ class Memory(Stateful):
                 weight[:, :held] = 1
             chosen.append(slots)
             weights.append(weight)
+            if augmentation is not None:
+                blank = torch.zeros(ahead * rows, 3, dtype=torch.uint8)
+                views.append(augmentation.draw(ahead * rows, generator) if held else blank)
         slots = torch.stack(chosen).flatten(1)  # (K, ahead·rows)
         weight = torch.stack(weights).flatten(1)
         together = max(1, _PREDRAWN_FLOATS // (per_draw * len(self.budgets)))
         for start in range(0, ahead, together):
             part = slice(start * rows, min(ahead, start + together) * rows)
-            yield from self._read(slots[:, part], weight[:, part], rows)
+            shown = torch.stack([own[part] for own in views]) if views else None
+            yield from self._read(slots[:, part], weight[:, part], rows, shown)
 
-    def _read(self, slots: Tensor, weight: Tensor, rows: int) -> list[Batch]:
-        """The examples in `slots` (K, n·rows) as n batches."""
+    def _read(self, slots: Tensor, weight: Tensor, rows: int, views: Tensor | None = None) -> list[Batch]:
+        """The examples in `slots` (K, n·rows) as n batches; augmented where `views` (K, n·rows, 3) are given."""
         device = self.stream.device
         tasks, ids = self.tasks.gather(1, slots).to(device), self.ids.gather(1, slots).to(device)
         weight, slots = weight.to(device), slots.to(device)
-        x, y = self.stream.gather(tasks, ids)
+        x, y = self.stream.gather(tasks, ids, None if views is None else views.to(device))
         batches = []
         for start in range(0, slots.shape[1], rows):
             at = slice(start, start + rows)
