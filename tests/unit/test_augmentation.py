@@ -89,7 +89,7 @@ def test_who_looks_at_examples_themselves_sees_them_as_they_are():
     stream, plain = build().stream([0]), build("none").stream([0])
     for task, other in zip(stream.tasks, plain.tasks, strict=True):
         for which in ("train", "validation", "test"):
-            positions = torch.arange(4)[None]
+            positions = torch.arange(2)[None]
             assert torch.equal(getattr(task, which).gather(positions)[0], getattr(other, which).gather(positions)[0])
 
 
