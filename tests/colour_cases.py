@@ -17,7 +17,7 @@ TRAIN, TEST = 12, 4  # images of a class
 def small_cifar10(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on Split CIFAR-10 is this. Training images come first, class by class, then the test images."""
     facts = SourceFacts(CIFAR10.shape, (TRAIN,) * 10, (TEST,) * 10, CIFAR10.class_names)
-    monkeypatch.setattr(split_cifar10.SplitCIFAR10, "facts", facts)
+    monkeypatch.setattr(split_cifar10.SplitCIFAR10, "pictures", facts)
 
     def load(name: str, facts: SourceFacts, data_dir: Path, progress) -> Source:
         labels = torch.cat([torch.arange(10).repeat_interleave(n) for n in (TRAIN, TEST)])

@@ -47,6 +47,7 @@ class Inputs:
         self.scale, self.shift = self._spread(scale), self._spread(shift)
         self._shifted = isinstance(shift, Tensor) or shift != 0
         self.augmentation: Augmentation | None = None
+        self.pictures: Tensor | None = None  # (N, C, H, W) bytes on the CPU: what to show where inputs are features
 
     def _spread(self, value: float | Tensor) -> float | Tensor:
         """A value for each part, as one for each number (d,)."""
@@ -80,8 +81,18 @@ class Inputs:
         """The stored rows (K, b, width) of `ids` (K, b)."""
         return self.data.index_select(0, ids.flatten()).view(*ids.shape, -1)
 
-    def shown(self, x: Tensor) -> Tensor:
-        """Inputs (…, *shape) as a person sees them: without what `standardise` did to the channels of a colour image."""
+    @property
+    def picture_shape(self) -> tuple[int, ...]:
+        """Of what a person is shown of an example."""
+        return self.shape if self.pictures is None else tuple(self.pictures.shape[1:])
+
+    def shown(self, x: Tensor, ids: Tensor) -> Tensor:
+        """Inputs `x` (…, *shape) of the examples `ids` (…) as a person sees them: (…, *picture_shape).
+
+        Colour images come without what `standardise` did to their channels, in 0..1; features as the images they are of.
+        """
+        if self.pictures is not None:
+            return self.pictures[ids.cpu()].to(x.device).float() / 255
         if not isinstance(self.scale, Tensor):
             return x
         return ((x.flatten(-len(self.shape)) - self.shift) / self.scale / 255).view_as(x)
@@ -197,6 +208,15 @@ class Stream:
         """Bytes of one example's input as the data set has it (without the border that rotations add)."""
         inputs = self.examples.inputs
         return inputs.numbers * inputs.data.element_size()
+
+    @property
+    def picture_shape(self) -> tuple[int, ...]:
+        """Of what a person is shown of an example: the inputs', or that of the images that features were computed from."""
+        return self.examples.inputs.picture_shape
+
+    def shown(self, x: Tensor, ids: Tensor) -> Tensor:
+        """Inputs `x` (K, B, *input_shape) of the examples `ids` (K, B) as a person sees them: (K, B, *picture_shape)."""
+        return self.examples.inputs.shown(x, ids)
 
     @property
     def augmentation(self) -> Augmentation | None:

@@ -54,6 +54,7 @@ class SplitBenchmark(Benchmark):
         orders = [self.class_order(seed) for seed in distinct]  # each (T, C)
         units = torch.stack([self._units(order) for order in orders])
         inputs = Inputs(source.data.flatten(1), facts.shape, source.scale, rows, source.shift)
+        inputs.pictures = source.pictures
         examples = Examples(inputs, source.labels, units.to(self.device), rows)
         labels = source.labels.cpu()
         learned = labels[source.train_ids]

@@ -28,15 +28,22 @@ _BLOCK = 1 << 17  # bytes read at a time
 Portion = Callable[[str, float], None]
 
 
-def obtained(name: str, file: Path, checksum: str, urls: Sequence[str], progress: Portion) -> Path:
+_OTHERWISE = f"choose a benchmark that needs no download: {', '.join(OFFLINE)}"
+
+
+def obtained(
+    name: str, file: Path, checksum: str, urls: Sequence[str], progress: Portion, otherwise: str = _OTHERWISE
+) -> Path:
     """`file` itself, downloaded from the first of `urls` that has it, or verified where it is there already.
+
+    `otherwise` says what to do without a network.
 
     `checksum` is an md5 of 32 hexadecimal digits, or the beginning of a sha256 as "sha256:5f77…". OSError is about storing
     it, DataError about the network or a damaged file.
     """
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        _download(name, file, checksum, urls, progress)
+        _download(name, file, checksum, urls, progress, otherwise)
     elif not matches(file, checksum):
         raise DataError(f"{file} is damaged (its checksum is not {name}'s); delete it and start again.")
     return file
@@ -94,7 +101,9 @@ def stored(name: str, folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _download(name: str, file: Path, checksum: str, urls: Sequence[str], progress: Portion) -> None:
+def _download(
+    name: str, file: Path, checksum: str, urls: Sequence[str], progress: Portion, otherwise: str
+) -> None:  # fmt: skip
     kind, _, expected = checksum.rpartition(":")
     reasons = []
     for url in urls:
@@ -114,7 +123,7 @@ def _download(name: str, file: Path, checksum: str, urls: Sequence[str], progres
             raise _Discard
     raise DataError(
         f"{name} is not in {file.parent} and could not be downloaded ({'; '.join(dict.fromkeys(reasons))}): connect "
-        f"to the network and start again, or choose a benchmark that needs no download: {', '.join(OFFLINE)}."
+        f"to the network and start again, or {otherwise}."
     )
 
 

@@ -53,13 +53,13 @@ class FiveDatasets(ColourSplit):
         )
 
     @cached_property
-    def facts(self) -> SourceFacts:
+    def pictures(self) -> SourceFacts:
         return _counts(list(SETS.values())[: self.options.tasks])
 
     def name_of_task(self, classes: list[int]) -> str:
         return list(SETS)[classes[0] // _EACH]
 
-    def load(self, progress: Progress) -> Source:
+    def images(self, progress: Progress) -> Source:
         readers = {
             "CIFAR-10": lambda: load_cifar("CIFAR10", CIFAR10, self.data_dir, progress),
             "MNIST": lambda: load_family("MNIST", MNIST, self.data_dir, progress),
@@ -67,7 +67,7 @@ class FiveDatasets(ColourSplit):
             "KMNIST": lambda: load_family("KMNIST", KMNIST, self.data_dir, progress),
             "Fashion-MNIST": lambda: load_family("FashionMNIST", FASHION_MNIST, self.data_dir, progress),
         }
-        data = torch.empty(self.facts.examples, *self.facts.shape, dtype=torch.uint8)
+        data = torch.empty(self.pictures.examples, *self.pictures.shape, dtype=torch.uint8)
         labels, train, test, first = [], [], [], 0
         for number, name in enumerate(list(SETS)[: self.options.tasks]):
             found = readers[name]()

@@ -46,7 +46,8 @@ class Source:
 
     Ids are on the CPU. Images are scaled to [0, 1] unless `standardised`, which treats `parts` equal parts of an example,
     one after another, apart: a colour image's three channels, or every number of a feature vector. Of several parts, scale
-    and shift are (parts,).
+    and shift are (parts,). `pictures` (N, C, H, W) are the images that features were computed from; None where `data` are
+    what a person would be shown.
     """
 
     data: Tensor
@@ -56,6 +57,7 @@ class Source:
     test_ids: Tensor
     shift: float | Tensor = 0.0
     parts: int = 1
+    pictures: Tensor | None = None
 
     def standardised(self) -> Source:
         """The same data, shown with mean 0 and standard deviation 1 over the training examples, part by part."""

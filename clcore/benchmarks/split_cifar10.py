@@ -15,7 +15,7 @@ class SplitCIFAR10(ColourSplit):
     offline = False
     downloads = "CIFAR-10, 170 MB"
     training = Training(epochs=1, batch_size=32, lr=0.03, hidden=(256, 256))
-    facts = CIFAR10
+    pictures = CIFAR10
 
-    def load(self, progress: Progress) -> Source:
+    def images(self, progress: Progress) -> Source:
         return load_cifar("CIFAR10", CIFAR10, self.data_dir, progress)

@@ -26,7 +26,7 @@ class SplitCIFAR100(ColourSplit):
     offline = False
     downloads = "CIFAR-100, 169 MB"
     training = Training(epochs=1, batch_size=32, lr=0.03, hidden=(256, 256))
-    facts = CIFAR100
+    pictures = CIFAR100
 
     class Options(ColourSplit.Options):
         tasks: int = knob(
@@ -60,5 +60,5 @@ class SplitCIFAR100(ColourSplit):
         names = [name for name, members in SUPERCLASSES.items() if own & set(members)]
         return " · ".join(names) if len(names) <= 2 else f"{names[0]} … {names[-1]}"
 
-    def load(self, progress: Progress) -> Source:
+    def images(self, progress: Progress) -> Source:
         return load_cifar("CIFAR100", CIFAR100, self.data_dir, progress)

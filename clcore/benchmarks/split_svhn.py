@@ -15,7 +15,7 @@ class SplitSVHN(ColourSplit):
     offline = False
     downloads = "SVHN, 246 MB"
     training = Training(epochs=1, batch_size=32, lr=0.03, hidden=(256, 256))
-    facts = SVHN
+    pictures = SVHN
 
-    def load(self, progress: Progress) -> Source:
+    def images(self, progress: Progress) -> Source:
         return load_svhn(self.data_dir, progress)

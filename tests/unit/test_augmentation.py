@@ -65,7 +65,7 @@ def test_mini_batches_are_views_of_their_examples_and_the_border_is_black(tasks,
     inputs = stream.examples.inputs
     seen = []
     for batch in batches_of(stream, tasks, epochs=1):
-        shown = inputs.shown(batch.x)
+        shown = inputs.shown(batch.x, batch.ids)
         for k, i in (batch.weight > 0).nonzero().tolist():
             image = raw[batch.ids[k, i]]
             views = [(top, left, flip) for top in range(9) for left in range(9) for flip in range(2)]

@@ -199,5 +199,5 @@ def test_a_real_task_holds_its_superclass_and_standardised_images(real):
     torch.testing.assert_close(spread, torch.ones(3), atol=0.03, rtol=0)
     # What a person sees is the photograph again.
     ids = task.train.ids(torch.arange(3).expand(2, -1))
-    shown = stream.examples.inputs.shown(x[:, :3])
+    shown = stream.examples.inputs.shown(x[:, :3], ids)
     torch.testing.assert_close(shown, real.source.data[ids].float() / 255, atol=1e-5, rtol=0)

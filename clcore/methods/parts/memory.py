@@ -49,7 +49,8 @@ _GROUPS: dict[str, Groups] = {
 }  # fmt: skip
 _WHOLE_TASKS = ("herding", "k-center")
 _PREDRAWN_FLOATS = 1 << 20
-_SHOWN = 16  # examples in a picture of the memory
+_SHOWN = 16  # examples in a picture of the memory,
+_SHOWN_NUMBERS = 1 << 15  # or fewer, where their pixels would be more than this
 
 
 class Memory(Stateful):
@@ -387,14 +388,17 @@ class Memory(Stateful):
 
     def _some(self) -> dict[str, Tensor]:
         """Examples spread evenly over what is held, with their units; blank, and unit −1, where a memory is empty."""
-        shares = torch.arange(_SHOWN) / _SHOWN
-        slots = (shares * self.counts.unsqueeze(1)).long()
+        numbers = math.prod(self.stream.picture_shape)
+        some = max(1, min(_SHOWN, _SHOWN_NUMBERS // numbers))
+        slots = (torch.arange(some) / some * self.counts.unsqueeze(1)).long()
         device = self.stream.device
-        x, _ = self.stream.gather(self.tasks.gather(1, slots).to(device), self.ids.gather(1, slots).to(device))
-        some = (self.counts > 0).unsqueeze(1)
+        ids = self.ids.gather(1, slots).to(device)
+        x, _ = self.stream.gather(self.tasks.gather(1, slots).to(device), ids)
+        shown = self.stream.shown(x, ids)
+        full = (self.counts > 0).unsqueeze(1)
         return {
-            "memory_examples": x * per_replica(some[:, 0].to(device), x),
-            "memory_examples_unit": torch.where(some, self.units.gather(1, slots), -1),
+            "memory_examples": shown * per_replica(full[:, 0].to(device), shown),
+            "memory_examples_unit": torch.where(full, self.units.gather(1, slots), -1),
         }
 
 
