@@ -29,24 +29,28 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def check_fits(run: RunSpec, benchmark: type[Benchmark], outputs: int, device: torch.device) -> None:
+def check_fits(run: RunSpec, benchmark: Benchmark, outputs: int, device: torch.device) -> None:
     """Raises TooLarge, with the estimate and what would fit, before the networks are allocated."""
     parameters = held_parameters(run, benchmark.facts.shape, outputs)
     replicas = len(run.replicas)
-    fixed = benchmark.memory_estimate(dict(run.options), run.scenario, replicas)
+    fixed = benchmark.memory_estimate(replicas)
     each = parameters * 4 * copies(run)
     free = free_bytes(device)
     if fixed + replicas * each <= free:
         return
-    fitting = max(0, int((free - fixed) // each))
-    advice = (
-        f"at most {fitting} replicas of this network would fit"
-        if fitting
-        else "choose a smaller network or fewer examples"
-    )
+    if fixed >= free:
+        shrinking = benchmark.ways_to_shrink()
+        raise TooLarge(
+            f"The data of {run.benchmark} and the tables of its streams need about {fixed / 2**30:.1f} GiB, but "
+            f"{free / 2**30:.1f} GiB are free on {device}: "
+            + (f"it would take less with {shrinking}." if shrinking else "choose another device or benchmark.")
+        )
+    fitting = int((free - fixed) // each)
+    advice = f"at most {fitting} replicas of this network would fit" if fitting else "choose a smaller network"
     raise TooLarge(
         f"{replicas} replicas of {parameters:,} parameters on {run.benchmark} need about "
-        f"{(fixed + replicas * each) / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free on {device}: {advice}."
+        f"{(fixed + replicas * each) / 2**30:.1f} GiB, {fixed / 2**30:.1f} of them for its data, but {free / 2**30:.1f} GiB "
+        f"are free on {device}: {advice}."
     )
 
 

@@ -104,7 +104,9 @@ class BenchmarkCard(_Card):
     scenarios: tuple[Scenario, ...]
     default_scenario: Scenario
     offline: bool
-    downloads: str
+    downloads: str  # "MNIST, 12 MB"; several data sets with semicolons between them
+    own_data: bool = False  # a person brings it
+    data_bytes: int | None = None  # on the training device with the default options; None where that depends on the data
     training: Training
     shape: tuple[int, ...] = ()  # of an input: (channels, height, width), or (numbers,)
 

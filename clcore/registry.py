@@ -15,6 +15,7 @@ from typing import get_args
 
 from clcore import catalogue as cards
 from clcore.benchmarks.base import Benchmark
+from clcore.benchmarks.sources import SourceFacts
 from clcore.errors import UnknownName
 from clcore.methods.base import Method
 from clcore.methods.composition import owned_seams
@@ -89,7 +90,8 @@ def describe() -> cards.Catalogue:
         benchmarks=tuple(
             cards.BenchmarkCard(
                 name=name, title=b.title, summary=b.summary, scenarios=b.scenarios, default_scenario=b.default_scenario,
-                offline=b.offline, downloads=b.downloads, training=b.training, shape=b.facts.shape, knobs=b.Options.describe(),
+                offline=b.offline, downloads=b.downloads, own_data=b.own_data, data_bytes=_data_bytes(b), training=b.training,
+                shape=_shape(b), knobs=b.Options.describe(),
             )
             for name, b in sorted(benchmarks().items(), key=lambda item: not item[1].offline)
         ),
@@ -101,6 +103,21 @@ def describe() -> cards.Catalogue:
             for name, n in sorted(networks().items(), key=lambda item: item[1].pictures)
         ),
     )  # fmt: skip
+
+
+def _facts(benchmark: type[Benchmark]) -> SourceFacts | None:
+    """What is known of the data set with default options; None where a person brings it."""
+    return None if benchmark.own_data else benchmark({}, scenario=benchmark.default_scenario, data_dir=".").facts
+
+
+def _data_bytes(benchmark: type[Benchmark]) -> int | None:
+    facts = _facts(benchmark)
+    return None if facts is None else facts.bytes
+
+
+def _shape(benchmark: type[Benchmark]) -> tuple[int, ...]:
+    facts = _facts(benchmark)
+    return () if facts is None else facts.shape
 
 
 def write(path: Path = cards.PATH) -> None:

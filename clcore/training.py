@@ -67,11 +67,11 @@ class _Session:
         _wake(self.device)
         build = registry.find("benchmark", run.benchmark, registry.benchmarks())
         benchmark: Benchmark = build(dict(run.options), scenario=run.scenario, data_dir=data_dir, device=self.device)
-        self._class_names = build.facts.class_names
-        capacity.check_fits(run, build, build.facts.classes, self.device)  # at least; exactly once the stream is known
+        self._class_names = benchmark.facts.class_names
+        capacity.check_fits(run, benchmark, benchmark.least_outputs, self.device)  # exactly once the stream is known
         benchmark.prepare(_Announcer(report, announce, self.control))
         self.stream: Stream = benchmark.stream([r.seed for r in run.replicas])
-        capacity.check_fits(run, build, self.stream.outputs, self.device)
+        capacity.check_fits(run, benchmark, self.stream.outputs, self.device)
         self._saved = self._checkpoint()
         self.fitted = self._fit(benchmark)
         vectorized = all(registry.methods()[part].vectorized for part in run.method.parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -114,8 +114,7 @@ class RotatedBenchmark(WholeSetBenchmark):
             return [f"rotation {t + 1}" for t in range(tasks)]
         return [f"{widest * t / tasks:.0f}–{widest * (t + 1) / tasks:.0f}°" for t in range(tasks)]
 
-    @classmethod
-    def input_bytes(cls, options: Any, rows: int) -> int:
-        channels, height, width = cls.facts.shape
+    def input_bytes(self, rows: int) -> int:
+        channels, height, width = self.facts.shape
         border = channels * ((height + 2) * (width + 2) - height * width)
-        return cls.facts.examples * border + (8 + 4 * 4) * rows * options.tasks * cls.facts.numbers
+        return self.facts.examples * border + (8 + 4 * 4) * rows * self.options.tasks * self.facts.numbers

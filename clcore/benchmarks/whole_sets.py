@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,9 +26,8 @@ class WholeSetBenchmark(Benchmark):
     def task_names(self) -> list[str]:
         """A short name of every task."""
 
-    @classmethod
     @abstractmethod
-    def input_bytes(cls, options: Any, rows: int) -> int:
+    def input_bytes(self, rows: int) -> int:
         """Bytes that `inputs` keeps beside the data set, for `rows` distinct seeds."""
 
     def stream(self, seeds: Sequence[int]) -> Stream:
@@ -79,9 +77,8 @@ class WholeSetBenchmark(Benchmark):
             examples=examples,
         )
 
-    @classmethod
-    def memory_estimate(cls, options: dict[str, Any], scenario: str, replicas: int) -> int:
-        options, facts = cls.checked(options), cls.facts
+    def memory_estimate(self, replicas: int) -> int:
+        options, facts = self.options, self.facts
         held = sum(held_out(facts.train_counts, options.validation))
         if options.train_per_task is None:
             kept = sum(facts.train_counts) - held
@@ -89,4 +86,8 @@ class WholeSetBenchmark(Benchmark):
             kept = options.train_per_task * options.tasks
         rows = distinct_rows(options, replicas)
         tables = 8 * (rows * (kept + held + 3 * options.tasks + options.tasks * facts.classes) + sum(facts.test_counts))
-        return facts.bytes + tables + 8 * replicas + cls.input_bytes(options, rows)
+        return facts.bytes + tables + 8 * replicas + self.input_bytes(rows)
+
+    def ways_to_shrink(self) -> str:
+        others = super().ways_to_shrink()
+        return " or ".join(filter(None, ["fewer tasks", others])) if self.options.tasks > 1 else others

@@ -237,6 +237,11 @@ def _knob_control(key: str, knob: Knob, default: dict[str, Any]) -> Any:
         return st.toggle(label, value, **common)
     if knob.kind == "choice":
         return st.selectbox(label, knob.choices, index=knob.choices.index(value), **common)
+    if knob.kind == "text" and knob.choices:
+        present = st.session_state.get(key, value)
+        offered = [*knob.choices, *({present} - {None, *knob.choices})]
+        index = offered.index(value) if value in offered else None
+        return st.selectbox(label, offered, index=index, accept_new_options=True, **common) or knob.default
     if knob.kind == "text":
         return st.text_input(label, value, placeholder=_("none") if knob.optional else None, **common) or knob.default
     if knob.divides is not None:

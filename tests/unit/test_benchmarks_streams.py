@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import clcore.benchmarks as package
-from clcore.benchmarks import mnist_family
+from clcore.benchmarks import downloads
 from clcore.benchmarks.base import Benchmark
 from clcore.benchmarks.permuted_digits import PermutedDigits
 from clcore.benchmarks.rotated_digits import RotatedDigits
@@ -67,7 +67,8 @@ def test_every_benchmark_file_holds_one_benchmark_with_its_facts():
         names.append(name)
     assert set(names) == {
         "split-digits", "permuted-digits", "rotated-digits", "toy-2d", "split-mnist", "permuted-mnist", "rotated-mnist",
-        "split-fashion-mnist", "split-kmnist",
+        "split-fashion-mnist", "split-kmnist", "split-cifar10", "split-cifar100", "permuted-fashion-mnist",
+        "rotated-fashion-mnist", "split-emnist", "split-svhn", "five-datasets", "omniglot",
     }  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def test_the_list_of_what_runs_offline_is_what_says_so():
         for c in vars(module).values()
         if isinstance(c, type) and issubclass(c, Benchmark) and c.__module__ == module.__name__ and c.offline
     }
-    assert set(mnist_family.OFFLINE) == declared
+    assert set(downloads.OFFLINE) == declared
 
 
 @pytest.mark.parametrize("benchmark", OFFLINE)
@@ -480,7 +481,7 @@ def bytes_of(stream, source):
 def test_the_memory_estimate_is_close(benchmark, scenario, options, replicas):
     made = build(benchmark, scenario, **options)
     real = bytes_of(made.stream(list(range(replicas))), made.source)
-    estimate = benchmark.memory_estimate(options, scenario, replicas)
+    estimate = made.memory_estimate(replicas)
     assert 0.9 * real <= estimate <= 1.15 * real + 4096
 
 

@@ -21,6 +21,7 @@ class _Stream:
     """What a memory needs of a stream: example i of any task has label i % CLASSES."""
 
     input_shape, device, example_bytes = (1,), torch.device("cpu"), 1
+    augmentation = None
     outputs = classes_per_task = CLASSES
 
     def __init__(self, replicas):
@@ -30,7 +31,7 @@ class _Stream:
     def units(self, task, ids):
         return ids % CLASSES
 
-    def gather(self, task, ids):
+    def gather(self, task, ids, views=None):
         return ids.unsqueeze(-1).float(), self.units(task, ids)
 
 

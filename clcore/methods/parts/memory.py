@@ -49,7 +49,8 @@ _GROUPS: dict[str, Groups] = {
 }  # fmt: skip
 _WHOLE_TASKS = ("herding", "k-center")
 _PREDRAWN_FLOATS = 1 << 20
-_SHOWN = 16  # examples in a picture of the memory
+_SHOWN = 16  # examples in a picture of the memory,
+_SHOWN_NUMBERS = 1 << 15  # or fewer, where their pixels would be more than this
 
 
 class Memory(Stateful):
@@ -246,6 +247,8 @@ class Memory(Stateful):
     def draw(self, size: int, *, ahead: int = 1, before: int | None = None) -> Batch | None:
         """A replay batch `(K, size)`: without replacement while a memory holds that many, else every example once.
 
+        Where the stream augments its images, these are augmented too, each draw anew.
+
         None while there is nothing to draw in any memory. `before` leaves out the examples of that task and later ones.
         `ahead` draws may be made at once while the memory does not change. The batch has `slots` and what is `stored` there.
         """
@@ -263,7 +266,8 @@ class Memory(Stateful):
         rows = aligned_rows(size, self.classifier.network.widths)
         per_draw = max(self.keys.shape[1], rows * math.prod(self.stream.input_shape))
         # The number of draws made at once decides how far generators run, so it must not depend on other replicas.
-        chosen, weights = [], []
+        augmentation = self.stream.augmentation
+        chosen, weights, views = [], [], []
         for k, generator in enumerate(self.draws):
             candidates = usable[k].nonzero().flatten()
             held = len(candidates)
@@ -277,20 +281,24 @@ class Memory(Stateful):
                 weight[:, :held] = 1
             chosen.append(slots)
             weights.append(weight)
+            if augmentation is not None:
+                blank = torch.zeros(ahead * rows, 3, dtype=torch.uint8)
+                views.append(augmentation.draw(ahead * rows, generator) if held else blank)
         slots = torch.stack(chosen).flatten(1)  # (K, ahead·rows)
         weight = torch.stack(weights).flatten(1)
         together = max(1, _PREDRAWN_FLOATS // (per_draw * len(self.budgets)))
         for start in range(0, ahead, together):
             part = slice(start * rows, min(ahead, start + together) * rows)
-            yield from self._read(slots[:, part], weight[:, part], rows)
+            shown = torch.stack([own[part] for own in views]) if views else None
+            yield from self._read(slots[:, part], weight[:, part], rows, shown)
 
-    def _read(self, slots: Tensor, weight: Tensor, rows: int) -> list[Batch]:
-        """The examples in `slots` (K, n·rows) as n batches."""
+    def _read(self, slots: Tensor, weight: Tensor, rows: int, views: Tensor | None = None) -> list[Batch]:
+        """The examples in `slots` (K, n·rows) as n batches; augmented where `views` (K, n·rows, 3) are given."""
         device = self.stream.device
         padded = (weight.view(len(weight), -1, rows) == 0).any(2).any(0).tolist()
         tasks, ids = self.tasks.gather(1, slots).to(device), self.ids.gather(1, slots).to(device)
         weight, slots = weight.to(device), slots.to(device)
-        x, y = self.stream.gather(tasks, ids)
+        x, y = self.stream.gather(tasks, ids, None if views is None else views.to(device))
         batches = []
         for n, start in enumerate(range(0, slots.shape[1], rows)):
             at = slice(start, start + rows)
@@ -381,14 +389,17 @@ class Memory(Stateful):
 
     def _some(self) -> dict[str, Tensor]:
         """Examples spread evenly over what is held, with their units; blank, and unit −1, where a memory is empty."""
-        shares = torch.arange(_SHOWN) / _SHOWN
-        slots = (shares * self.counts.unsqueeze(1)).long()
+        numbers = math.prod(self.stream.picture_shape)
+        some = max(1, min(_SHOWN, _SHOWN_NUMBERS // numbers))
+        slots = (torch.arange(some) / some * self.counts.unsqueeze(1)).long()
         device = self.stream.device
-        x, _ = self.stream.gather(self.tasks.gather(1, slots).to(device), self.ids.gather(1, slots).to(device))
-        some = (self.counts > 0).unsqueeze(1)
+        ids = self.ids.gather(1, slots).to(device)
+        x, _ = self.stream.gather(self.tasks.gather(1, slots).to(device), ids)
+        shown = self.stream.shown(x, ids)
+        full = (self.counts > 0).unsqueeze(1)
         return {
-            "memory_examples": x * per_replica(some[:, 0].to(device), x),
-            "memory_examples_unit": torch.where(some, self.units.gather(1, slots), -1),
+            "memory_examples": shown * per_replica(full[:, 0].to(device), shown),
+            "memory_examples_unit": torch.where(full, self.units.gather(1, slots), -1),
         }
 
 
