@@ -76,7 +76,7 @@ class Network(nn.Module, ABC):
     @classmethod
     def count_activations(cls, input_shape: Sequence[int], outputs: int, hidden: Sequence[int], **options: Any) -> int:
         """Numbers that one example's forward pass keeps for the backward pass, for estimates."""
-        return sum(hidden) + outputs
+        return 2 * (sum(hidden) + outputs)
 
 
 @dataclass(frozen=True)
