@@ -14,6 +14,7 @@ from clcore.spec import RunSpec
 
 # Measured (docs/speed.md): beyond about this many bytes of weights side by side, a step falls out of the cache.
 _CPU_CACHE_BYTES = 10 << 20
+_IMPORTANCE_ROWS = 64  # that measures of importance look at together
 # Of the copies that a method declares (weights, gradients, two moments, importance, centre, two caches), those that any has.
 _SHARED_COPIES = 4
 
@@ -35,6 +36,7 @@ def check_fits(run: RunSpec, benchmark: Benchmark, outputs: int, device: torch.d
     replicas = len(run.replicas)
     fixed = benchmark.memory_estimate(replicas)
     each = parameters * 4 * copies(run)
+    fixed += activation_bytes(run, benchmark.facts.shape, outputs)  # of one: groups are as small as they have to be
     free = free_bytes(device)
     if fixed + replicas * each <= free:
         return
@@ -61,6 +63,13 @@ def copies(run: RunSpec) -> int:
 
 def parameter_count(run: RunSpec, input_shape: tuple[int, ...], outputs: int) -> int:
     return registry.design(run.network).count_parameters(input_shape, outputs)
+
+
+def activation_bytes(run: RunSpec, input_shape: tuple[int, ...], outputs: int) -> int:
+    """What one replica's forward passes of a step, or of an importance pass, keep for the backward pass."""
+    passes = 2 if run.method.uses_memory else 1
+    rows = max(passes * run.batch_size, _IMPORTANCE_ROWS)
+    return 4 * rows * (math.prod(input_shape) + registry.design(run.network).count_activations(input_shape, outputs))
 
 
 def held_parameters(run: RunSpec, input_shape: tuple[int, ...], outputs: int) -> int:
@@ -107,5 +116,5 @@ def _largest_group(run: RunSpec, stream: Stream, device: torch.device) -> int:
     each = 4 * held_parameters(run, stream.input_shape, stream.outputs)
     if device.type == "cpu":
         return max(1, min(64, _CPU_CACHE_BYTES // each))
-    activations = 16 * run.batch_size * (math.prod(stream.input_shape) + 4 * sum(run.network.hidden))
+    activations = 2 * activation_bytes(run, stream.input_shape, stream.outputs)  # and their gradients
     return max(1, min(512, int(free_bytes(device) * 0.5) // (each * copies(run) + activations)))

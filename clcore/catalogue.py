@@ -68,6 +68,8 @@ class MethodCard(_Card):
     family: Literal["baseline", "reference", "regularization", "rehearsal", "isolation", "distillation"]
     scenarios: tuple[Scenario, ...]
     scenario_reason: str = ""  # why not in the others, as a clause; empty where it goes without saying
+    networks: tuple[str, ...] = ()  # that it works on; none named: on all
+    network_reason: str = ""  # why not on the others, as a clause
     needs_boundaries: bool
     uses_memory: bool
     paper: str
@@ -82,6 +84,9 @@ class MethodCard(_Card):
     def strength(self) -> Knob | None:
         """The knob that may be swept inside one run, if the method has one."""
         return next((k for k in self.knobs if k.axis), None)
+
+    def works_on(self, network: str) -> bool:
+        return not self.networks or network in self.networks
 
     def recommended_strength(self, benchmark: str, scenario: str) -> Recommendation | None:
         """The recommendation for this benchmark and scenario; None where the knob's default is all there is."""
@@ -161,7 +166,7 @@ def reworded(cards: dict[str, Any], say: Callable[[str], str]) -> dict[str, Any]
     """The catalogue as data, with `say` of every text that a person reads; names, choices and formulas stay."""
     for kind in ("methods", "benchmarks", "networks"):
         for card in cards[kind]:
-            _reword(card, ("title", "summary", "stores", "scenario_reason"), say)
+            _reword(card, ("title", "summary", "stores", "scenario_reason", "network_reason"), say)
             for knob in card["knobs"]:
                 _reword(knob, ("help", "unit"), say)
     return cards

@@ -86,10 +86,15 @@ class NetworkChoice(_Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_hidden(cls, given: Any) -> Any:
-        if isinstance(given, dict) and "hidden" not in given and (card := _network_card(given.get("name"))) is not None:
-            return given | ({} if card.hidden is None else {"hidden": card.hidden})
-        return given
+    def _own_values(cls, given: Any) -> Any:
+        """Fills in the widths that a network brings, and leaves out settings that say what goes without saying."""
+        if not isinstance(given, dict) or (card := _network_card(given.get("name", "mlp"))) is None:
+            return given
+        own = {"hidden": card.hidden} if card.hidden is not None and "hidden" not in given else {}
+        if isinstance(given.get("settings"), dict):
+            usual = {knob.name: knob.default for knob in card.knobs}
+            own["settings"] = {k: v for k, v in given["settings"].items() if k not in usual or v != usual[k]}
+        return given | own
 
     @model_serializer(mode="wrap")
     def _without_empty_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -185,7 +190,7 @@ class RunSpec(_Conditions):
     @model_validator(mode="after")
     def _check(self) -> Self:
         self._check_conditions()
-        check_method(self.method, self.scenario)
+        check_method(self.method, self.scenario, self.network.name)
         if len(self.replicas) > MAX_REPLICAS:
             raise RequestError(
                 _("{method} would train {n} replicas (seeds × strengths × memories); at most {most} are allowed: ask for "
@@ -269,8 +274,8 @@ def from_json(model: type[BaseModel], text: str) -> Any:
         raise RequestError(_sentence(error)) from None
 
 
-def check_method(choice: MethodChoice, scenario: str) -> None:
-    """Raises RequestError when the composition, a setting or a strength is not allowed in this scenario."""
+def check_method(choice: MethodChoice, scenario: str, network: str = "mlp") -> None:
+    """Raises RequestError when the composition, a setting or a strength is not allowed in this scenario, on this network."""
     for part in choice.parts:
         if choice.parts.count(part) > 1:
             raise RequestError(f"{choice.name} names {part} twice; name each part once.")
@@ -280,6 +285,14 @@ def check_method(choice: MethodChoice, scenario: str) -> None:
                 _("{method} does not work in the {scenario} scenario{reason}; it works in: {others}.").format(
                     method=card.name, scenario=scenario_word(scenario), others=", ".join(map(scenario_word, card.scenarios)),
                     reason=f": {card.scenario_reason}" if card.scenario_reason else "",
+                )
+            )  # fmt: skip
+    for card in choice.cards:
+        if not card.works_on(network):
+            raise RequestError(
+                _("{method} does not work on the network {network}{reason}; it works on: {others}.").format(
+                    method=card.name, network=network, others=", ".join(card.networks),
+                    reason=f": {card.network_reason}" if card.network_reason else "",
                 )
             )  # fmt: skip
     keepers = [card.name for card in choice.cards if card.uses_memory]

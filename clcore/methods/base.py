@@ -89,6 +89,8 @@ class Method(Stateful):
     family: ClassVar[str]
     scenarios: ClassVar[tuple[str, ...]] = ("task", "domain", "class")
     scenario_reason: ClassVar[str] = ""  # why not in the others: a clause that refusals and forms put after a colon
+    networks: ClassVar[tuple[str, ...]] = ()  # that it works on; none named: on all
+    network_reason: ClassVar[str] = ""  # why not on the others, as a clause
     paper: ClassVar[str] = ""
     formula: ClassVar[str] = ""
     stores: ClassVar[str] = "nothing"

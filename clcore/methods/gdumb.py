@@ -19,7 +19,7 @@ from clcore.benchmarks.base import Task
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Phase, Plan
 from clcore.methods.parts.memory import Memory
-from clcore.methods.parts.vectors import weights, write_weights
+from clcore.methods.parts.vectors import restore, snapshot
 
 
 class GDumb(Method):
@@ -44,11 +44,11 @@ class GDumb(Method):
 
     def setup(self) -> None:
         self.memory = Memory(self.context, "balanced")
-        self.initial = weights(self.classifier.network).copy()
+        self.initial = snapshot(self.classifier.network)
 
     def phases(self, task: Task) -> Plan:
         self.memory.fill(task)
-        write_weights(self.classifier.network, self.initial)
+        restore(self.classifier.network, self.initial)
         tasks = tuple(range(task.index + 1))
         yield Phase("memory", tasks, epochs=self.hyper.memory_epochs, fresh=True, splits=self.memory.splits(tasks))
 

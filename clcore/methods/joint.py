@@ -13,7 +13,7 @@ import torch
 from clcore.benchmarks.base import Task
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Phase, Plan
-from clcore.methods.parts.vectors import ReplicaVector, weights, write_weights
+from clcore.methods.parts.vectors import ReplicaVector, restore, snapshot
 
 
 class Joint(Method):
@@ -31,12 +31,12 @@ class Joint(Method):
         )
 
     def setup(self) -> None:
-        self.initial: ReplicaVector | None = weights(self.classifier.network).copy() if self.hyper.restart else None
+        self.initial: ReplicaVector | None = snapshot(self.classifier.network) if self.hyper.restart else None
         self.kept = torch.zeros(self.context.replicas, dtype=torch.long)
 
     def begin(self, task: Task) -> None:
         if self.initial is not None:
-            write_weights(self.classifier.network, self.initial)
+            restore(self.classifier.network, self.initial)
 
     def phases(self, task: Task) -> Plan:
         yield Phase(tasks=tuple(range(task.index + 1)), fresh=self.hyper.restart)

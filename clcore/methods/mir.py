@@ -119,7 +119,8 @@ class MIR(Method):
         network, lr = self.classifier.network, self.hyper.virtual_lr
         lr = self.context.optimizer.lr if lr is None else lr
         named = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        loss = mean_loss(self.classifier, batch)
+        with self.classifier.trying_out():
+            loss = mean_loss(self.classifier, batch)
         gradients = torch.autograd.grad(loss.sum(), list(named.values()), allow_unused=True, materialize_grads=True)
         return {name: p.detach() - lr * g for (name, p), g in zip(named.items(), gradients, strict=True)}
 

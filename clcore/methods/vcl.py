@@ -57,6 +57,8 @@ class VCL(Method):
         "uncertain one is free. What one task leaves is what the next one believes beforehand."
     )
     family = "regularization"
+    networks = ("mlp",)
+    network_reason = "its bell curves are those of fully connected layers"
     paper = "Nguyen, Li, Bui & Turner, ICLR 2018"
     formula = (
         r"-\mathbb E_{q_t}\big[\log p(y\mid x,\theta)\big]+\frac{\beta}{N_t}\,\mathrm{KL}\big(q_t\,\|\,q_{t-1}\big)"

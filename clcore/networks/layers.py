@@ -103,10 +103,13 @@ def replace_layers(network: nn.Module, replacements: Mapping[Linear, Linear]) ->
 
 
 @contextmanager
-def recording(network: nn.Module) -> Iterator[list[Recorded]]:
-    """Collects what passes through every `Layer` while the block runs: the raw material of per-sample gradients."""
+def recording(network: nn.Module, kind: type[Layer] = Layer) -> Iterator[list[Recorded]]:
+    """Collects what passes through every `Layer` of a kind while the block runs: the raw material of per-sample gradients.
+
+    `network` may be a single layer.
+    """
     tape: list[Recorded] = []
-    layers = [m for m in network.modules() if isinstance(m, Layer)]
+    layers = [m for m in network.modules() if isinstance(m, kind)]
     for layer in layers:
         layer.tape = tape
     try:

@@ -36,6 +36,12 @@ def _follow_scenario() -> None:
     _set({k: v for k, v in values.items() if k.endswith(".strength")})
 
 
+def _follow_network() -> None:
+    state = st.session_state
+    values = defaults(state["question"], state["benchmark"], state["scenario"], state["network"])
+    _set({"hidden": values["hidden"]})
+
+
 def _set(values: dict[str, Any]) -> None:
     for key, value in values.items():
         st.session_state[key] = value
@@ -70,8 +76,9 @@ def experiment_form() -> tuple[RunSpec, ...]:
         help=_("task: told which task it is at test. domain: not told, same outputs in every task. "
                "class: not told, must choose among all classes. Several are trained side by side, never mixed."),
     )  # fmt: skip
-    default = defaults(question, benchmark, scenarios)
-    names = compositions(method_choice(default["method"], scenarios), default, scenarios)
+    network = st.session_state.get("network", default["network"])
+    default = defaults(question, benchmark, scenarios, network)
+    names = compositions(method_choice(default["method"], scenarios, network), default, scenarios)
     chosen = [catalogue().method(part) for part in dict.fromkeys(part for name in names for part in name.split("+"))]
     memories = _memory_control(default, chosen)
     sweeps = {card.name: _strength_control(card, default) for card in chosen if card.strength}
@@ -167,12 +174,7 @@ def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[s
         decay = st.number_input(
             _("Weight decay"), key="decay", **_range("decay"), step=0.0001, value=default["decay"], format="%g"
         )
-    hidden = st.text_input(
-        _("Hidden layers"),
-        key="hidden",
-        value=default["hidden"],
-        help=_("Units of each hidden layer, separated by commas."),
-    )
+    network = _network_controls(default)
     classes = "class" in scenarios
     active = st.selectbox(
         _("Active classes"),
@@ -199,9 +201,28 @@ def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[s
     return {
         "watch_switches": switches, "epochs": epochs, "batch_size": batch,
         "active_classes": active if classes else default["active"],
-        "optimizer_state": state, "hidden": hidden,
+        "optimizer_state": state, "network": network,
         "optimizer": {"name": optimizer, "lr": lr, "momentum": momentum if sgd else 0.0, "weight_decay": decay},
     }  # fmt: skip
+
+
+def _network_controls(default: dict[str, Any]) -> dict[str, Any]:
+    """The network, the widths of its hidden layers, and its own settings."""
+    cards = {card.name: card for card in catalogue().networks}
+    name = st.selectbox(
+        _("Network"), list(cards), index=list(cards).index(default["network"]), key="network",
+        format_func=lambda n: cards[n].title, on_change=_follow_network,
+        help="  \n".join(f"**{card.title}**: {card.summary}" for card in cards.values()),
+    )  # fmt: skip
+    card = cards[name]
+    hidden = st.text_input(
+        _("Hidden layers"), key="hidden", value=default["hidden"], disabled=not card.takes_hidden,
+        help=_("Units of each fully connected hidden layer, separated by commas, or none.")
+        if card.takes_hidden
+        else _("This network has none to choose."),
+    )  # fmt: skip
+    settings = {knob.name: _knob_control(f"{name}.{knob.name}", knob, default) for knob in card.knobs}
+    return {"name": name, "hidden": hidden if card.takes_hidden else "none", "settings": settings}
 
 
 def _budget_controls(default: dict[str, Any]) -> dict[str, Any]:
@@ -267,10 +288,9 @@ def _runs(benchmark, options, scenarios, names, settings, sweeps, memories, seed
     methods = [_method(name, settings, sweeps) for name in names]
     grid = make(Grid, seeds=tuple(range(seeds)), memories=tuple(_whole_numbers(memories, _("memory budget"))))
     training = training | {
-        "network": make(NetworkChoice, hidden=_layers(training["hidden"])),
+        "network": make(NetworkChoice, **training["network"] | {"hidden": _layers(training["network"]["hidden"])}),
         "optimizer": make(OptimizerChoice, **training["optimizer"]),
     }
-    del training["hidden"]
     runs: list[RunSpec] = []
     for scenario in scenarios:
         experiment = make(
@@ -339,8 +359,10 @@ def _whole_numbers(values: Sequence[Any], noun: str) -> list[int]:
 
 def _layers(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
+    if [part.lower() for part in parts] == ["none"]:
+        return ()
     if not parts:
-        raise RequestError(_("Give the units of at least one hidden layer, such as 100,100."))
+        raise RequestError(_("Give the units of the hidden layers, such as 100,100, or none."))
     return tuple(_whole_numbers([part], _("number of units"))[0] for part in parts)
 
 

@@ -79,15 +79,14 @@ class Gradients:
         views = self.views(row)
         fresh = True
         for batch in batches:
-            with recording(self.network) as tape:
+            with recording(self.network, Linear) as tape:
                 losses = classifier.sample_losses(batch)
             total = ((losses * batch.weight).sum(1) / count.clamp_min(1)).sum()
-            linear = [record for record in tape if isinstance(record.layer, Linear)]
-            found = torch.autograd.grad(total, [record.outputs for record in linear] + others)
+            found = torch.autograd.grad(total, [record.outputs for record in tape] + others)
             with torch.no_grad():
-                for parameter, gradient in zip(others, found[len(linear) :], strict=True):
+                for parameter, gradient in zip(others, found[len(tape) :], strict=True):
                     views[parameter].copy_(gradient) if fresh else views[parameter].add_(gradient)
-                for record, delta in zip(linear, found[: len(linear)], strict=True):
+                for record, delta in zip(tape, found[: len(tape)], strict=True):
                     weight, bias = views[record.layer.weight], views[record.layer.bias]
                     weight.baddbmm_(record.inputs.detach().transpose(1, 2), delta, beta=0 if fresh else 1)
                     torch.sum(delta, 1, out=bias) if fresh else bias.add_(delta.sum(1))

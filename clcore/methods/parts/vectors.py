@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+from clcore.networks.base import Network
 from clcore.networks.layers import Layer, Linear
 from clcore.state import Stateful
 
@@ -65,8 +66,11 @@ def trained_numbers(network: nn.Module) -> int:
 
     A linear layer has one number per weight and bias, or several (a mean and a variance).
     """
-    layers = [module for module in network.modules() if isinstance(module, Layer)]
-    return sum(m.parameter_count * (len(list(m.parameters(recurse=False))) // 2 if isinstance(m, Linear) else 1) for m in layers)
+
+    def kinds(layer: Layer) -> int:
+        return len(list(layer.parameters(recurse=False))) // 2 if isinstance(layer, Linear) else 1
+
+    return sum(layer.parameter_count * kinds(layer) for layer in network.modules() if isinstance(layer, Layer))
 
 
 @torch.no_grad()
@@ -74,6 +78,18 @@ def write_weights(network: nn.Module, values: ReplicaVector) -> None:
     """Copies `values` into the network's parameters."""
     for parameter, value in zip(network.parameters(), values, strict=True):
         parameter.copy_(value)
+
+
+def snapshot(network: Network) -> ReplicaVector:
+    """All that the network has learned, copied: its parameters and its running statistics."""
+    return ReplicaVector([*network.parameters(), *network.statistics]).copy()
+
+
+@torch.no_grad()
+def restore(network: Network, values: ReplicaVector) -> None:
+    """The network is again as it was when `values` were taken by `snapshot`."""
+    for tensor, value in zip([*network.parameters(), *network.statistics], values, strict=True):
+        tensor.copy_(value)
 
 
 def gradient(network: nn.Module) -> ReplicaVector:
