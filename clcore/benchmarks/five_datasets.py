@@ -49,7 +49,7 @@ class FiveDatasets(ColourSplit):
     class Options(ColourSplit.Options):
         tasks: int = knob(5, ge=1, le=5, help="number of data sets, the first so many: CIFAR-10, MNIST, SVHN, KMNIST, Fashion")
         order: Literal["natural", "seeded"] = knob(
-            "natural", help="natural: CIFAR-10 first, as above; seeded: each seed shuffles the data sets"
+            "natural", help="natural: in the order of the paper, CIFAR-10 first; seeded: each seed shuffles the data sets"
         )
 
     @cached_property
