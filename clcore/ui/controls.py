@@ -68,6 +68,7 @@ def experiment_form() -> tuple[RunSpec, ...]:
     st.caption(" ".join(filter(None, [card.summary, _download_words(card), _size_words(card)])))
     default = defaults(question, benchmark)
     own = _own_pictures(card, default) if card.own_data else {}
+    found_there = st.empty()  # what lies in that folder depends on the settings below
     scenarios = st.pills(
         _("Scenario"), card.scenarios, selection_mode="multi", key="scenario",
         default=[s for s in default["scenario"] if s in card.scenarios], format_func=_scenario_word,
@@ -101,7 +102,7 @@ def experiment_form() -> tuple[RunSpec, ...]:
         options = own | _knob_controls(card.title, "option", rest, default)
         settings = {m.name: _knob_controls(m.title, m.name, m.knobs, default) for m in chosen}
     if card.own_data:
-        _check_own(options, {knob.name: knob.default for knob in card.knobs} | options)
+        found_there.caption(_own_words({knob.name: knob.default for knob in card.knobs} | options))
     return _runs(benchmark, options, scenarios, names, settings, sweeps, memories, seeds, training)
 
 
@@ -126,19 +127,19 @@ def _own_pictures(card: BenchmarkCard, default: dict[str, Any]) -> dict[str, Any
     return {"path": path} if path else {}
 
 
-def _check_own(options: dict[str, Any], settled: dict[str, Any]) -> None:
-    """Says what is there. Raises RequestError with what is wrong, before anything starts."""
+def _own_words(options: dict[str, Any]) -> str:
+    """What is there. Raises RequestError with what is wrong, before anything starts."""
     try:
-        found = _looked(options.get("path"), settled["test_share"])
-        found.check_tasks(settled["tasks"])
+        found = _looked(options["path"], options["test_share"])
+        found.check_tasks(options["tasks"])
     except DataError as error:
         raise RequestError(str(error)) from error
-    largest = sorted(zip(found.counts, found.classes, strict=True), reverse=True)
-    st.caption(":material/photo_library: " + " · ".join(filter(None, [
+    largest = sorted(zip(found.classes, found.counts, strict=True), key=lambda one: -one[1])
+    return ":material/photo_library: " + " · ".join(filter(None, [
         n_("{n} class", "{n} classes", len(found.classes)), n_("{n} picture", "{n} pictures", len(found.files)),
-        ", ".join(f"{name} {n}" for n, name in largest[:5]) + (" …" if len(largest) > 5 else ""),
-        found.copies and n_("{n} copy left out", "{n} copies left out", found.copies),
-    ])))  # fmt: skip
+        ", ".join(f"{name} {n}" for name, n in largest[:5]) + (" …" if len(largest) > 5 else ""),
+        n_("{n} copy left out", "{n} copies left out", found.copies) if found.copies else "",
+    ]))  # fmt: skip
 
 
 @st.cache_data(ttl=20, max_entries=8, show_spinner=False)
