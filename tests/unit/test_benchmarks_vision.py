@@ -27,6 +27,7 @@ from clcore.benchmarks.split_svhn import SplitSVHN
 from clcore.benchmarks.svhn import SVHN, load_svhn
 from clcore.errors import DataError, RequestError, TooLarge
 from clcore.settings import settings
+from clcore.training import train
 from tests.training_cases import digits_run, result_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -237,6 +238,14 @@ def test_what_does_not_fit_is_refused_before_anything_is_read(free, sentence, mo
     monkeypatch.setattr(capacity, "free_bytes", lambda device: free)
     with pytest.raises(TooLarge, match=sentence):
         result_of(run)
+
+
+def test_a_run_says_what_a_large_data_set_takes_before_it_is_read(no_network, tmp_path):
+    events = []
+    run = digits_run("finetune", benchmark="split-svhn", scenario="task", tasks=5)
+    with pytest.raises(DataError, match="could not be downloaded"):
+        train(run, data_dir=tmp_path, report=events.append)
+    assert events[0].message == "split-svhn takes about 307 MB on cpu"
 
 
 # ---- Omniglot ------------------------------------------------------------------------------------------------------
