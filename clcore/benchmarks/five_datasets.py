@@ -39,7 +39,10 @@ def _counts(chosen: list[SourceFacts]) -> SourceFacts:
 
 class FiveDatasets(ColourSplit):
     title = "Five data sets"
-    summary = "CIFAR-10, MNIST, SVHN, KMNIST and Fashion-MNIST one after another, 32×32 pixels, ten classes each."
+    summary = (
+        "CIFAR-10, MNIST, SVHN, KMNIST and Fashion-MNIST one after another, 32×32 pixels, ten classes each. KMNIST stands in "
+        "for the paper's notMNIST."
+    )
     default_scenario = "task"
     offline = False
     downloads = "CIFAR-10, 170 MB; MNIST, 12 MB; SVHN, 246 MB; KMNIST, 21 MB; Fashion-MNIST, 31 MB"
