@@ -273,7 +273,7 @@ class Series:
             members = self.members(config)
             last = [self.replica_matrix(i)[k][:k] for i in members]
             for curve, part in (("average", slice(None)), ("old", slice(0, k - 1)), ("last", slice(k - 1, k))):
-                values = [_mean(row[part]) for row in last]
+                values = [metrics.mean(row[part]) for row in last]
                 if k > 1 or curve != "old":
                     rows.append((config.strength, curve, *self._over(values, members)))
         return pd.DataFrame(rows, columns=["strength", "curve", *COLUMNS])
@@ -330,7 +330,7 @@ class Series:
                 seed: [
                     (at, value)
                     for at in sorted(self._live)
-                    if (point := self._live[at].get(i)) and (value := _mean(point.accuracy[: point.task])) is not None
+                    if (point := self._live[at].get(i)) and (value := metrics.mean(point.accuracy[: point.task])) is not None
                 ]
                 for i, seed in zip(self.members(config), self.seeds(config), strict=True)
             }
@@ -339,7 +339,7 @@ class Series:
         """(T) the chance level while training each task: the mean over the tasks seen by then."""
         if self.started is None:
             return []
-        return [_mean(self.started.chance[k][:k]) for k in range(1, len(self.tasks) + 1)]
+        return [metrics.mean(self.started.chance[k][:k]) for k in range(1, len(self.tasks) + 1)]
 
     def diverged_in(self, config: Config) -> int:
         return sum(i in self.diverged for i in self.members(config))
@@ -392,9 +392,3 @@ def replica_table(results: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFrame
         for replica in result["replicas"]
     ]
     return pd.DataFrame(rows, columns=["run", "method", *columns])
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    if not values or any(v is None for v in values):
-        return None
-    return sum(values) / len(values)

@@ -31,42 +31,61 @@ VERSION = 1
 """Of the definitions above. It changes when one of them does, and stands beside exported numbers."""
 
 
+def mean(values: Iterable[float | None]) -> float | None:
+    """The mean; None without values or when one is missing: a mean over the others would claim too much."""
+    values = list(values)
+    if not values or any(v is None for v in values):
+        return None
+    return math.fsum(values) / len(values)
+
+
+def minus(a: float | None, b: float | None) -> float | None:
+    """a − b; None where one of them is missing."""
+    return None if a is None or b is None else a - b
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """s/√n of at least two values, with the sample standard deviation s."""
+    n, middle = len(values), math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((v - middle) ** 2 for v in values) / (n - 1) / n)
+
+
 def acc(R: Matrix) -> float | None:
     """Final average accuracy over all tasks."""
-    return _mean(R[-1])
+    return mean(R[-1])
 
 
 def bwt(R: Matrix) -> float | None:
     """Backward transfer: how learning later tasks changed earlier ones. None for a single task."""
     T = len(R) - 1
-    return _mean(_minus(R[T][j], R[j + 1][j]) for j in range(T - 1))
+    return mean(minus(R[T][j], R[j + 1][j]) for j in range(T - 1))
 
 
 def fwt(R: Matrix) -> float | None:
     """Forward transfer: accuracy on a task just before it is learned, above the untrained network's."""
     T = len(R) - 1
-    return _mean(_minus(R[j][j], R[0][j]) for j in range(1, T))
+    return mean(minus(R[j][j], R[0][j]) for j in range(1, T))
 
 
 def forgetting(R: Matrix) -> float | None:
     """Average forgetting at the end: best accuracy a task ever had (from its own row on, before the last) minus its last."""
     T = len(R) - 1
-    return _mean(forgotten(R, T, j) for j in range(T - 1))
+    return mean(forgotten(R, T, j) for j in range(T - 1))
 
 
 def learning_accuracy(R: Matrix) -> float | None:
     """Plasticity: accuracy on each task right after learning it."""
-    return _mean(R[j + 1][j] for j in range(len(R) - 1))
+    return mean(R[j + 1][j] for j in range(len(R) - 1))
 
 
 def average_incremental_accuracy(R: Matrix) -> float | None:
     """Mean over k of the average accuracy over the first k tasks after task k (not ACC)."""
-    return _mean(average_after(R, k) for k in range(1, len(R)))
+    return mean(average_after(R, k) for k in range(1, len(R)))
 
 
 def average_after(R: Matrix, k: int) -> float | None:
     """Average accuracy over tasks 1..k after task k."""
-    return _mean(R[k][:k])
+    return mean(R[k][:k])
 
 
 def forgotten(R: Matrix, k: int, j: int) -> float | None:
@@ -76,7 +95,7 @@ def forgotten(R: Matrix, k: int, j: int) -> float | None:
     rows = [R[i][j] for i in range(j + 1, k)]
     if any(r is None for r in rows):
         return None
-    return _minus(max(rows), R[k][j])
+    return minus(max(rows), R[k][j])
 
 
 def forgetting_matrix(R: Matrix) -> list[list[float | None]]:
@@ -86,12 +105,12 @@ def forgetting_matrix(R: Matrix) -> list[list[float | None]]:
 
 def transfer(R: Matrix, single: Matrix) -> float | None:
     """Mean over j of R[j,j] − single[j,j]: what learning a task gained from the others, against a network of its own."""
-    return _mean(_minus(R[j + 1][j], single[j + 1][j]) for j in range(len(R) - 1))
+    return mean(minus(R[j + 1][j], single[j + 1][j]) for j in range(len(R) - 1))
 
 
 def intransigence(R: Matrix, joint: Matrix) -> float | None:
     """Mean over k of joint[k,k] − R[k,k] (Chaudhry et al., ECCV 2018): what is missing to a jointly trained network."""
-    return _mean(_minus(joint[k][k - 1], R[k][k - 1]) for k in range(1, len(R)))
+    return mean(minus(joint[k][k - 1], R[k][k - 1]) for k in range(1, len(R)))
 
 
 Live = Sequence[tuple[float, Sequence[float | None]]]
@@ -100,7 +119,7 @@ Live = Sequence[tuple[float, Sequence[float | None]]]
 
 def min_acc(live: Live, k: int) -> float | None:
     """Mean over the tasks before k of the lowest accuracy after their own end, up to the end of task k."""
-    return _mean(_least([row[j - 1] for at, row in live if j < at <= k]) for j in range(1, k))
+    return mean(_least([row[j - 1] for at, row in live if j < at <= k]) for j in range(1, k))
 
 
 def worst_case_acc(live: Live, k: int) -> float | None:
@@ -144,26 +163,13 @@ def interval(values: Iterable[float | None]) -> Interval | None:
     A missing value (a diverged replica) spoils the mean on purpose: a mean over the survivors would be too good.
     """
     values = list(values)
-    if not values or any(v is None for v in values):
+    if mean(values) is None:
         return None
-    n = len(values)
-    mean = math.fsum(values) / n
+    n, middle = len(values), math.fsum(values) / len(values)
     if n < 2:
-        return Interval(mean, None, n)
-    s = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
-    return Interval(mean, float(stdtrit(n - 1, 0.975)) * s / math.sqrt(n), n)
+        return Interval(middle, None, n)
+    return Interval(middle, float(stdtrit(n - 1, 0.975)) * standard_error(values), n)
 
 
 def _least(values: Sequence[float | None]) -> float | None:
     return None if not values or any(v is None for v in values) else min(values)
-
-
-def _minus(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    values = list(values)
-    if not values or any(v is None for v in values):
-        return None
-    return math.fsum(values) / len(values)

@@ -222,7 +222,7 @@ def _numbers(R: metrics.Matrix, footprint: Mapping[str, int], diverged: bool) ->
         found |= {
             "acc": metrics.acc(R), "forgetting": lost, "stability": None if lost is None else 1 - lost,
             "plasticity": metrics.learning_accuracy(R), "bwt": metrics.bwt(R),
-            "old": _mean(R[-1][:-1]), "last": R[-1][-1],
+            "old": metrics.mean(R[-1][:-1]), "last": R[-1][-1],
         }  # fmt: skip
     total = sum(footprint.values())
     return found | {"bytes": total, "kept_bytes": total - footprint.get("parameters", 0)}
@@ -349,10 +349,10 @@ def retention(outcome: Outcome, references: Mapping[str, Outcome]) -> Retention 
     fewest = min(len(values) for values in each)
     paired = len(shared) >= 3 or (bool(shared) and fewest < 3)
     a, f, j = ([v[seed] for seed in (shared if paired else v)] for v in each)
-    room = _mean(j) - _mean(f)
+    room = metrics.mean(j) - metrics.mean(f)
     if room <= 0:
         return None
-    R = (_mean(a) - _mean(f)) / room
+    R = (metrics.mean(a) - metrics.mean(f)) / room
     if paired:
         return Retention(_paired_ratio(R, room, a, f, j), True)
     half = _welch(R, a, f, j) / room if fewest >= 3 else 0.0
@@ -375,17 +375,6 @@ def _paired_ratio(R: float, room: float, a: list[float], f: list[float], j: list
 def _welch(R: float, a: list[float], f: list[float], j: list[float]) -> float:
     """Half the 95 % interval of mean(a) − (1 − R)·mean(f) − R·mean(j) for independent samples."""
     samples = ((1.0, a), (1 - R, f), (R, j))
-    parts = [(weight * _sd(values)) ** 2 / len(values) for weight, values in samples]
+    parts = [(weight * metrics.standard_error(values)) ** 2 for weight, values in samples]
     weights = sum(part**2 / (len(values) - 1) for part, (_, values) in zip(parts, samples, strict=True))
     return 0.0 if weights == 0 else float(stdtrit(sum(parts) ** 2 / weights, 0.975)) * math.sqrt(sum(parts))
-
-
-def _sd(values: Sequence[float]) -> float:
-    mean = _mean(values)
-    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    if not values or any(v is None for v in values):
-        return None
-    return math.fsum(values) / len(values)

@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtr
+
+from clcore import metrics
 
 LEVEL = 0.05
 FEWEST = 3
@@ -94,7 +96,7 @@ def paired(
     seeds = sorted(ours.keys() & theirs.keys())
     unshared = len(ours.keys() | theirs.keys()) - len(seeds)
     diverged = sum(seed in lost for seed in seeds)
-    values = [(seed, _minus(ours[seed], theirs[seed])) for seed in seeds]
+    values = [(seed, metrics.minus(ours[seed], theirs[seed])) for seed in seeds]
     if diverged or not seeds or any(d is None for _, d in values):
         return Difference(a, b, None, None, None, 0, diverged=diverged, unshared=unshared)
     d = [value for _, value in values]
@@ -102,8 +104,8 @@ def paired(
     found = Difference(a, b, mean, min(d), max(d), n, unshared=unshared, by_seed=tuple(values))
     if n < FEWEST:
         return found
-    error = math.sqrt(math.fsum((x - mean) ** 2 for x in d) / (n - 1) / n)
-    half = float(stdtrit(n - 1, 1 - LEVEL / 2)) * error
+    error = metrics.standard_error(d)
+    half = metrics.interval(d).half
     return replace(found, low=mean - half, high=mean + half, p=_two_sided(mean, error, n))
 
 
@@ -172,7 +174,3 @@ def _two_sided(mean: float, error: float, n: int) -> float:
     if error == 0:
         return 1.0 if mean == 0 else 0.0
     return min(1.0, 2.0 * float(stdtr(n - 1, -abs(mean) / error)))
-
-
-def _minus(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b

@@ -205,7 +205,7 @@ class _Session:
         missing = tasks + 1 - len(self.test)
         lost = set(self._diverged())
         gradient_samples = self._gathered([c.gradient_samples for c in counters])
-        verdicts = self._gathered([learner.verdicts() for learner in self.learners])
+        verdicts = self._old_logits() or [None] * len(self.replicas)
         replicas = []
         for k, (replica, digest) in enumerate(self.replicas):
             matrix = [rows[k] for rows in self.test] + [[None] * tasks] * missing

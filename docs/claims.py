@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from clcore import registry
+from clcore.capacity import parameter_count
 from clcore.events import Insight
 from clcore.settings import settings
 from clcore.spec import Grid, MethodChoice, RunSpec, make
@@ -95,8 +96,7 @@ def _plain_parameters(claim: Claim, conditions: dict[str, Any]) -> int:
     run = make(RunSpec, **given, scenario=claim.scenario, method=MethodChoice(name="finetune"))
     benchmark = registry.benchmarks()[run.benchmark]
     stream = benchmark(dict(run.options), scenario=run.scenario, data_dir=settings().data_dir, device="cpu").stream([0])
-    network = registry.networks()[run.network.name]
-    return network.count_parameters(stream.input_shape, stream.outputs, run.network.hidden)
+    return parameter_count(run, stream.input_shape, stream.outputs)
 
 
 def _last_mean(seen: list[Insight], name: str) -> list[float]:

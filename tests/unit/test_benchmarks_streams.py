@@ -68,7 +68,8 @@ def test_every_benchmark_file_holds_one_benchmark_with_its_facts():
     assert set(names) == {
         "split-digits", "permuted-digits", "rotated-digits", "toy-2d", "split-mnist", "permuted-mnist", "rotated-mnist",
         "split-fashion-mnist", "split-kmnist", "split-cifar10", "split-cifar100", "permuted-fashion-mnist",
-        "rotated-fashion-mnist", "split-emnist", "split-svhn", "five-datasets", "omniglot", "image-folder",
+        "rotated-fashion-mnist", "split-mnist-variation", "split-emnist", "split-svhn", "five-datasets", "omniglot",
+        "image-folder",
     }  # fmt: skip
 
 
