@@ -400,9 +400,9 @@ def _list_cards(cards: Sequence[Any], as_json: bool, facts) -> None:
         print(json.dumps([card.model_dump(mode="json") for card in cards], indent=1))
         return
     for card in cards:
-        print(f"{card.name:<20} {card.title:<26} {facts(card)}")
+        print(f"{card.name:<22} {card.title:<26} {facts(card)}")
         if card.knobs:
-            print(" " * 21 + "settings: " + ", ".join(f"{k.name}={_shown(k.default)}" for k in card.knobs))
+            print(" " * 23 + "settings: " + ", ".join(f"{k.name}={_shown(k.default)}" for k in card.knobs))
 
 
 def _shown(value: Any) -> str:

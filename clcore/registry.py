@@ -73,7 +73,7 @@ def _discover(package_name: str, base: type) -> dict[str, type]:
 
 
 def describe() -> cards.Catalogue:
-    """The catalogue as the code declares it: methods by family, benchmarks that run offline first."""
+    """The catalogue as the code declares it: methods by family, benchmarks that run offline first, then a person's own data."""
     recommended = json.loads(RECOMMENDED.read_text(encoding="utf-8"))
     family_order = get_args(cards.MethodCard.model_fields["family"].annotation)
     return cards.Catalogue(
@@ -93,7 +93,7 @@ def describe() -> cards.Catalogue:
                 offline=b.offline, downloads=b.downloads, own_data=b.own_data, data_bytes=_data_bytes(b), training=b.training,
                 shape=_shape(b), knobs=b.Options.describe(),
             )
-            for name, b in sorted(benchmarks().items(), key=lambda item: not item[1].offline)
+            for name, b in sorted(benchmarks().items(), key=lambda item: (not item[1].offline, item[1].own_data))
         ),
         networks=tuple(
             cards.NetworkCard(

@@ -28,6 +28,7 @@ from clcore.spec import Replica, RunSpec, from_json
 Report = Callable[[Event], Any]
 Announce = Callable[[str, float | None], None]
 _CHECKPOINT_VERSION = 3
+_WORTH_SAYING = 50_000_000  # bytes of a data set on the device
 
 
 def train(
@@ -69,7 +70,10 @@ class _Session:
         benchmark: Benchmark = build(dict(run.options), scenario=run.scenario, data_dir=data_dir, device=self.device)
         self._class_names = benchmark.facts.class_names
         capacity.check_fits(run, benchmark, benchmark.least_outputs, self.device)  # exactly once the stream is known
-        benchmark.prepare(_Announcer(report, announce, self.control))
+        announcer = _Announcer(report, announce, self.control)
+        if (need := benchmark.memory_estimate(len(run.replicas))) >= _WORTH_SAYING:
+            announcer(f"{run.benchmark} takes about {accounting.readable_bytes(need)} on {self.device.type}", None)
+        benchmark.prepare(announcer)
         self.stream: Stream = benchmark.stream([r.seed for r in run.replicas])
         capacity.check_fits(run, benchmark, self.stream.outputs, self.device)
         self._saved = self._checkpoint()

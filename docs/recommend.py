@@ -85,7 +85,7 @@ def main() -> None:
     for name in parser.parse_args().methods:
         method = catalogue().method(name)
         entries[name] = []
-        for benchmark in (b for b in catalogue().benchmarks if b.offline):
+        for benchmark in (b for b in catalogue().benchmarks if b.offline and not b.own_data):
             for scenario in (s for s in benchmark.scenarios if s in method.scenarios):
                 plain = fmean(final_validation("finetune", (), benchmark, scenario)[None])
                 strength, why = choose(final_validation(name, grid_of(method), benchmark, scenario), plain)

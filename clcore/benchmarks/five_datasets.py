@@ -39,7 +39,10 @@ def _counts(chosen: list[SourceFacts]) -> SourceFacts:
 
 class FiveDatasets(ColourSplit):
     title = "Five data sets"
-    summary = "CIFAR-10, MNIST, SVHN, KMNIST and Fashion-MNIST one after another, 32×32 pixels, ten classes each."
+    summary = (
+        "CIFAR-10, MNIST, SVHN, KMNIST and Fashion-MNIST one after another, 32×32 pixels, ten classes each. KMNIST stands in "
+        "for the paper's notMNIST."
+    )
     default_scenario = "task"
     offline = False
     downloads = "CIFAR-10, 170 MB; MNIST, 12 MB; SVHN, 246 MB; KMNIST, 21 MB; Fashion-MNIST, 31 MB"
@@ -49,7 +52,7 @@ class FiveDatasets(ColourSplit):
     class Options(ColourSplit.Options):
         tasks: int = knob(5, ge=1, le=5, help="number of data sets, the first so many: CIFAR-10, MNIST, SVHN, KMNIST, Fashion")
         order: Literal["natural", "seeded"] = knob(
-            "natural", help="natural: CIFAR-10 first, as above; seeded: each seed shuffles the data sets"
+            "natural", help="natural: in the order of the paper, CIFAR-10 first; seeded: each seed shuffles the data sets"
         )
 
     @cached_property

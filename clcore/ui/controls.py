@@ -7,15 +7,19 @@ from typing import Any
 
 import streamlit as st
 
-from clcore.catalogue import MethodCard, catalogue
-from clcore.errors import RequestError
+from clcore.accounting import readable_bytes
+from clcore.catalogue import BenchmarkCard, MethodCard, catalogue
+from clcore.errors import DataError, RequestError
 from clcore.knobs import Knob
+from clcore.picture_folders import Pictures, look
 from clcore.spec import ExperimentSpec, Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
 from clcore.ui.links import CHOICES, MEMORIES, RANGES, defaults, params_of, strength_grid, values_of
 from clcore.ui.method_choice import check_number, compositions, method_choice
 from clcore.ui.presets import presets
-from clcore.ui.text import _
+from clcore.ui.text import _, n_
 from clcore.ui.url import adopt, publish
+
+_WORTH_SAYING = 50_000_000  # bytes of a data set in memory
 
 # ---- when a question, benchmark or scenario is chosen, what depends on it starts over ------------------------------
 
@@ -67,8 +71,10 @@ def experiment_form() -> tuple[RunSpec, ...]:
         help=_("A stream of tasks. Those marked with a cloud are downloaded on first use; the others run offline."),
     )  # fmt: skip
     card = cards[benchmark]
-    st.caption(card.summary + ("" if card.offline else " :material/cloud_download: " + card.downloads))
+    st.caption(" ".join(filter(None, [card.summary, _download_words(card), _size_words(card)])))
     default = defaults(question, benchmark)
+    own = _own_pictures(card, default) if card.own_data else {}
+    found_there = st.empty()  # what lies in that folder depends on the settings below
     scenarios = st.pills(
         _("Scenario"), card.scenarios, selection_mode="multi", key="scenario",
         default=[s for s in default["scenario"] if s in card.scenarios], format_func=_scenario_word,
@@ -99,9 +105,54 @@ def experiment_form() -> tuple[RunSpec, ...]:
     with st.expander(_("Equal budgets"), icon=":material/balance:", key="budget-settings"):
         training |= _budget_controls(default)
     with st.expander(_("Benchmark and method settings"), icon=":material/build:", key="more-settings"):
-        options = _knob_controls(card.title, "option", card.knobs, default)
+        rest = [knob for knob in card.knobs if not (card.own_data and knob.name == "path")]
+        options = own | _knob_controls(card.title, "option", rest, default)
         settings = {m.name: _knob_controls(m.title, m.name, m.knobs, default) for m in chosen}
+    if card.own_data:
+        found_there.caption(_own_words({knob.name: knob.default for knob in card.knobs} | options))
     return _runs(benchmark, options, scenarios, names, settings, sweeps, memories, seeds, training)
+
+
+def _download_words(card: BenchmarkCard) -> str:
+    return "" if card.offline else ":material/cloud_download: " + card.downloads
+
+
+def _size_words(card: BenchmarkCard) -> str:
+    """How large the data set is in memory, where that is worth knowing."""
+    if card.data_bytes is None or card.data_bytes < _WORTH_SAYING:
+        return ""
+    return ":material/memory: " + _("{bytes} in memory").format(bytes=readable_bytes(card.data_bytes))
+
+
+def _own_pictures(card: BenchmarkCard, default: dict[str, Any]) -> dict[str, Any]:
+    """The path of a person's own pictures, right below the benchmark that they are; nothing works without it."""
+    knob = next(knob for knob in card.knobs if knob.name == "path")
+    path = st.text_input(
+        _("Folder of your pictures"), default["option.path"], key="option.path", placeholder="~/pictures",
+        help=knob.help[:1].upper() + knob.help[1:] + ".",
+    )  # fmt: skip
+    return {"path": path} if path else {}
+
+
+def _own_words(options: dict[str, Any]) -> str:
+    """What is there. Raises RequestError with what is wrong, before anything starts."""
+    try:
+        found = _looked(options["path"], options["test_share"])
+        found.check_tasks(options["tasks"])
+    except DataError as error:
+        raise RequestError(str(error)) from error
+    largest = sorted(zip(found.classes, found.counts, strict=True), key=lambda one: -one[1])
+    return ":material/photo_library: " + " · ".join(filter(None, [
+        n_("{n} class", "{n} classes", len(found.classes)), n_("{n} picture", "{n} pictures", len(found.files)),
+        ", ".join(f"{name} {n}" for name, n in largest[:5]) + (" …" if len(largest) > 5 else ""),
+        n_("{n} copy left out", "{n} copies left out", found.copies) if found.copies else "",
+    ]))  # fmt: skip
+
+
+@st.cache_data(ttl=20, max_entries=8, show_spinner=False)
+def _looked(path: str | None, test_share: float) -> Pictures:
+    """What lies at a path, not asked of the disk at every rerun."""
+    return look(path, test_share)
 
 
 def _memory_control(default: dict[str, Any], chosen: Sequence[MethodCard]) -> list[int | str]:

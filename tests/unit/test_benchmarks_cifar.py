@@ -13,6 +13,7 @@ import torch
 
 from clcore.benchmarks import downloads
 from clcore.benchmarks.cifar import CIFAR100, SUPERCLASSES, load_cifar
+from clcore.benchmarks.partition import partition, shuffled_test, subset
 from clcore.benchmarks.sources import SourceFacts
 from clcore.benchmarks.split_cifar10 import SplitCIFAR10
 from clcore.benchmarks.split_cifar100 import SplitCIFAR100
@@ -134,6 +135,23 @@ SEEDED = {
     0: [19, 35, 65, 59, 7, 69, 9, 79, 41, 96],
     1: [33, 22, 68, 52, 89, 43, 23, 92, 83, 47],
 }
+
+
+def test_splits_are_the_same_on_every_machine():
+    """Which examples a seed holds out, draws for a task, and in which order it tests: drawn from the seed alone."""
+    labels = torch.arange(300) % 10
+    held = partition(torch.arange(300), labels, 10, 0.1, seed=0)
+    assert sorted(held.validation.tolist()) == HELD
+    assert torch.bincount(labels[held.validation]).tolist() == [3] * 10
+    assert subset(held.train, 6, 0, 4).tolist() == DRAWN and shuffled_test(torch.arange(50))[:6].tolist() == TESTED
+
+
+HELD = [
+    22, 27, 29, 33, 41, 53, 60, 79, 84, 92, 96, 97, 104, 114, 118, 130, 135, 136, 147, 153, 169, 172, 195, 200, 208, 261, 265,
+    266, 281, 288,
+]  # fmt: skip
+DRAWN = [18, 48, 197, 284, 175, 59]
+TESTED = [18, 36, 5, 28, 42, 43]
 
 
 def test_by_superclass_a_task_is_a_superclass():

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
+from clcore import capacity
 from clcore.benchmarks import downloads, five_datasets, omniglot_files
 from clcore.benchmarks.five_datasets import SETS, FiveDatasets
 from clcore.benchmarks.mnist_family import load_letters
@@ -24,8 +25,10 @@ from clcore.benchmarks.sources import Source, SourceFacts
 from clcore.benchmarks.split_emnist import SplitEMNIST
 from clcore.benchmarks.split_svhn import SplitSVHN
 from clcore.benchmarks.svhn import SVHN, load_svhn
-from clcore.errors import DataError, RequestError
+from clcore.errors import DataError, RequestError, TooLarge
 from clcore.settings import settings
+from clcore.training import train
+from tests.training_cases import digits_run, result_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -220,6 +223,29 @@ def test_the_real_five_need_over_a_gigabyte():
     made = FiveDatasets({}, scenario="task", data_dir="unused")
     assert made.facts.examples == 60_000 + 3 * 70_000 + 99_289
     assert made.memory_estimate(1) == pytest.approx(369_289 * (3072 + 8 + 8), rel=0.001)
+
+
+@pytest.mark.parametrize(
+    "free, sentence",
+    [
+        (1 << 30, r"The data of five-datasets .* need about 1\.1 GiB, but 1\.0 GiB are free on cpu: it would take less with "
+         r"fewer tasks or .*features = resnet18"),
+        (1.2 * (1 << 30), r"1 replicas of .* need about 1\.[2-9] GiB, 1\.1 of them for its data, .*: choose a smaller network"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_before_anything_is_read(free, sentence, monkeypatch, no_network):
+    run = digits_run("finetune", benchmark="five-datasets", scenario="task", tasks=5, hidden=(1500, 1500))
+    monkeypatch.setattr(capacity, "free_bytes", lambda device: free)
+    with pytest.raises(TooLarge, match=sentence):
+        result_of(run)
+
+
+def test_a_run_says_what_a_large_data_set_takes_before_it_is_read(no_network, tmp_path):
+    events = []
+    run = digits_run("finetune", benchmark="split-svhn", scenario="task", tasks=5)
+    with pytest.raises(DataError, match="could not be downloaded"):
+        train(run, data_dir=tmp_path, report=events.append)
+    assert events[0].message == "split-svhn takes about 307 MB on cpu"
 
 
 # ---- Omniglot ------------------------------------------------------------------------------------------------------
