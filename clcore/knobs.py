@@ -33,13 +33,18 @@ def knob(
     symbol: str = "",
     unit: str = "",
     divides: int | None = None,
+    scenario: str = "",
 ) -> Any:
     """A field of `Knobs`.
 
     `axis` marks the one knob that may differ between the replicas of a run (a method's strength: shape (K,) at run time).
-    `divides` asks for a divisor of that number. `symbol` is the paper's symbol.
+    `divides` asks for a divisor of that number. `symbol` is the paper's symbol. `scenario`: an option that exists in this one
+    only; elsewhere it is no part of a run.
     """
-    extra = {"scale": scale, "axis": axis, "symbol": symbol, "unit": unit, "divides": divides, "ge": ge, "le": le}
+    extra = {
+        "scale": scale, "axis": axis, "symbol": symbol, "unit": unit, "divides": divides, "scenario": scenario,
+        "ge": ge, "le": le,
+    }  # fmt: skip
     return Field(default, description=help, json_schema_extra=extra)
 
 
@@ -60,6 +65,7 @@ class Knob(BaseModel):
     axis: bool = False
     symbol: str = ""
     unit: str = ""
+    scenario: str = ""
     help: str
 
     @property

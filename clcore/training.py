@@ -328,7 +328,7 @@ class _Announcer:
 
 def chance_levels(stream: Stream) -> list[list[float | None]]:
     """(T+1, T): the accuracy of guessing, for each cell of the matrix. In the class scenario it falls as classes are seen."""
-    tasks, classes = len(stream.tasks), stream.classes_per_task
+    tasks, classes = len(stream.tasks), stream.outputs if stream.course is not None else stream.classes_per_task
     if stream.scenario != "class":
         return [[1 / classes] * tasks for _ in range(tasks + 1)]
     return [[None] * tasks] + [

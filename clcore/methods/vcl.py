@@ -57,6 +57,7 @@ class VCL(Method):
         "uncertain one is free. What one task leaves is what the next one believes beforehand."
     )
     family = "regularization"
+    boundary_reason = "its prior is what it knew when the task before had ended, and nobody says when that is"
     paper = "Nguyen, Li, Bui & Turner, ICLR 2018"
     formula = (
         r"-\mathbb E_{q_t}\big[\log p(y\mid x,\theta)\big]+\frac{\beta}{N_t}\,\mathrm{KL}\big(q_t\,\|\,q_{t-1}\big)"
