@@ -68,7 +68,8 @@ def experiment_form() -> tuple[RunSpec, ...]:
         default=[s for s in default["scenario"] if s in card.scenarios], format_func=_scenario_word,
         on_change=_follow_scenario,
         help=_("task: told which task it is at test. domain: not told, same outputs in every task. "
-               "class: not told, must choose among all classes. Several are trained side by side, never mixed."),
+               "class: not told, must choose among all classes. task-free: not even told in training when a task ends; tasks "
+               "blend into one another. Several are trained side by side, never mixed."),
     )  # fmt: skip
     default = defaults(question, benchmark, scenarios)
     names = compositions(method_choice(default["method"], scenarios), default, scenarios)
@@ -92,7 +93,8 @@ def experiment_form() -> tuple[RunSpec, ...]:
     with st.expander(_("Equal budgets"), icon=":material/balance:", key="budget-settings"):
         training |= _budget_controls(default)
     with st.expander(_("Benchmark and method settings"), icon=":material/build:", key="more-settings"):
-        options = _knob_controls(card.title, "option", card.knobs, default)
+        known = [knob for knob in card.knobs if knob.scenario in ("", *scenarios)]
+        options = _knob_controls(card.title, "option", known, default)
         settings = {m.name: _knob_controls(m.title, m.name, m.knobs, default) for m in chosen}
     return _runs(benchmark, options, scenarios, names, settings, sweeps, memories, seeds, training)
 
@@ -267,11 +269,12 @@ def _runs(benchmark, options, scenarios, names, settings, sweeps, memories, seed
     }
     del training["hidden"]
     runs: list[RunSpec] = []
+    only_in = {knob.name: knob.scenario for knob in catalogue().benchmark(benchmark).knobs}
     for scenario in scenarios:
         experiment = make(
             ExperimentSpec,
             benchmark=benchmark,
-            options=options,
+            options={name: v for name, v in options.items() if only_in[name] in ("", scenario)},
             scenario=scenario,
             methods=tuple(methods),
             grid=grid,
@@ -344,4 +347,4 @@ def _short(value: float) -> str:
 
 
 def _scenario_word(scenario: str) -> str:
-    return {"task": _("Task"), "domain": _("Domain"), "class": _("Class")}[scenario]
+    return {"task": _("Task"), "domain": _("Domain"), "class": _("Class"), "task-free": _("Task-free")}[scenario]
