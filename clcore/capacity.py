@@ -9,6 +9,7 @@ import torch
 
 from clcore import registry
 from clcore.benchmarks.base import Benchmark, Stream
+from clcore.benchmarks.class_splits import SplitBenchmark
 from clcore.errors import RequestError, TooLarge
 from clcore.spec import RunSpec
 
@@ -33,7 +34,7 @@ def check_fits(run: RunSpec, benchmark: type[Benchmark], outputs: int, device: t
     """Raises TooLarge, with the estimate and what would fit, before the networks are allocated."""
     parameters = held_parameters(run, benchmark.facts.shape, outputs)
     replicas = len(run.replicas)
-    fixed = benchmark.memory_estimate(dict(run.options), run.scenario, replicas)
+    fixed = benchmark.memory_estimate(dict(run.options), run.scenario, replicas) + course_bytes(run, benchmark)
     each = parameters * 4 * copies(run)
     free = free_bytes(device)
     if fixed + replicas * each <= free:
@@ -48,6 +49,18 @@ def check_fits(run: RunSpec, benchmark: type[Benchmark], outputs: int, device: t
         f"{replicas} replicas of {parameters:,} parameters on {run.benchmark} need about "
         f"{(fixed + replicas * each) / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free on {device}: {advice}."
     )
+
+
+def course_bytes(run: RunSpec, benchmark: type[Benchmark]) -> int:
+    """Of a stream without boundaries: the tables of the parts that are at hand at a time, for every seed."""
+    if run.scenario != "task-free":
+        return 0
+    options = run.benchmark_options
+    every = sum(benchmark.facts.train_counts)
+    split = issubclass(benchmark, SplitBenchmark)
+    examples = options["train_per_task"] or (every // options["tasks"] if split else every)
+    parts = options["tasks"] if "joint" in run.method.parts else 1
+    return len(run.grid.seeds) * parts * run.epochs * examples * (8 + 8 + 1)
 
 
 def copies(run: RunSpec) -> int:

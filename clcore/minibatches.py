@@ -116,7 +116,10 @@ class MiniBatches:
         ids = torch.stack([s.ids(at) for s, at in zip(self.splits, inside, strict=True)])
         ids = ids.gather(0, which.unsqueeze(0)).squeeze(0)
         if any(s.mixed for s in self.splits):
-            seen_as = [torch.as_tensor(s.tasks(at)).expand(at.shape) for s, at in zip(self.splits, inside, strict=True)]
+            seen_as = [
+                torch.as_tensor(s.tasks(at), device=at.device).expand(at.shape)
+                for s, at in zip(self.splits, inside, strict=True)
+            ]
             task = torch.stack(seen_as).gather(0, which.unsqueeze(0)).squeeze(0)
         else:
             task = torch.tensor(self.tasks, device=positions.device)[which]

@@ -159,8 +159,15 @@ class _Session:
         dropped = self.run.dropped_axes()
         return " ".join(filter(None, [
             f"{self.run.method.name} has no {' and '.join(dropped)} axis; its values are dropped." if dropped else "",
-            self.fitted.note, self.learners[0].method.note(),
+            self._clock_note(), self.fitted.note, self.learners[0].method.note(),
         ]))  # fmt: skip
+
+    def _clock_note(self) -> str:
+        """On a stream without boundaries: how often a method that would need them consolidates."""
+        if self.stream.course is None or not self.learners[0].method.needs_boundaries:
+            return ""
+        period = self.stream.course.period(self.fitted.run.epochs)
+        return f"Without boundaries {self.run.method.name} consolidates every {period} examples."
 
     def _plan(self) -> RunStarted:
         return RunStarted(

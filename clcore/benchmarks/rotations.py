@@ -121,6 +121,8 @@ class RotatedBenchmark(WholeSetBenchmark):
 
     def inputs(self, distinct: Sequence[int], rows: Tensor) -> Inputs:
         height, width = self.facts.shape[-2:]
+        if self.gradual:  # every seed turns alike
+            distinct, rows = distinct[:1], torch.zeros_like(rows)
         turns = {angle: rotation_taps(height, width, angle) for seed in distinct for angle in self.angles(seed)}
         taps = [[turns[angle] for angle in self.angles(seed)] for seed in distinct]
         corners = torch.stack([torch.stack([c for c, _ in row]) for row in taps]).to(self.device)
@@ -141,5 +143,7 @@ class RotatedBenchmark(WholeSetBenchmark):
     def input_bytes(cls, options: Any, rows: int) -> int:
         channels, height, width = cls.facts.shape
         border = channels * ((height + 2) * (width + 2) - height * width)
-        views = max(options.tasks, math.ceil(options.max_angle) + options.tasks if options.gradual else 0)
-        return cls.facts.examples * border + (8 + 4 * 4) * rows * views * cls.facts.numbers
+        tables = rows * options.tasks
+        if options.gradual:  # one for all seeds
+            tables = options.tasks * max(1, math.ceil(options.max_angle / options.tasks))
+        return cls.facts.examples * border + (8 + 4 * 4) * tables * cls.facts.numbers

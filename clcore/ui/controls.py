@@ -145,7 +145,11 @@ def _strength_control(card: MethodCard, default: dict[str, Any]) -> tuple[float,
 def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[str]) -> dict[str, Any]:
     left, right = st.columns(2, gap="xsmall")
     with left:
-        epochs = st.number_input(_("Epochs per task"), key="epochs", **_range("epochs"), value=default["epochs"])
+        epochs = st.number_input(
+            _("Epochs per task"), key="epochs", **_range("epochs"), value=default["epochs"],
+            help=_("How often every example comes by. A stream without boundaries is gone through once all the same.")
+            if "task-free" in scenarios else None,
+        )  # fmt: skip
         optimizer = st.selectbox(
             _("Optimizer"),
             key="optimizer",

@@ -11,7 +11,9 @@ from clcore.benchmarks.permuted_digits import PermutedDigits
 from clcore.benchmarks.rotated_digits import RotatedDigits
 from clcore.benchmarks.rotations import rotation_taps
 from clcore.benchmarks.split_digits import SplitDigits
+from clcore.capacity import course_bytes
 from clcore.errors import RequestError
+from clcore.events import Evaluated
 from clcore.spec import RunSpec
 from clcore.training import chance_levels
 from tests.training_cases import (
@@ -370,3 +372,34 @@ def test_the_work_is_that_of_the_other_scenarios():
     for method in ("finetune", "joint"):
         domain, free = (result_of(digits_run(method, scenario=s, epochs=2)) for s in ("domain", "task-free"))
         assert domain["train_samples"] == free["train_samples"]
+
+
+def test_a_run_says_how_often_it_consolidates():
+    note = result_of(small("er+ewc"))["note"]
+    assert "Without boundaries er+ewc consolidates every 128 examples." in note
+    assert "consolidates" not in result_of(small("er"))["note"]
+
+
+def test_the_next_task_is_watched_while_the_stream_blends_into_it():
+    seen = []
+    run = digits_run("finetune", scenario="task-free", live_points=2)
+    result_of(run, report=lambda event: seen.append(event) if isinstance(event, Evaluated) else None)
+    known = {event.task: [value is not None for value in event.accuracy[0]] for event in seen}
+    assert known == {1: [True, True, False], 2: [True, True, True], 3: [True, True, True]}
+
+
+def test_the_budget_of_equal_compute_is_kept(tmp_path):
+    plain = result_of(small("finetune"))["gradient_samples"]
+    held = result_of(small("ewc", gradient_samples="fine-tuning"))
+    assert held["epochs"] == 1 and held["gradient_samples"] > plain  # what its clock costs is there whatever the epochs
+    replayed = result_of(small("er", gradient_samples="fine-tuning"))
+    assert replayed["gradient_samples"] == pytest.approx(plain, rel=0.1)
+
+
+def test_tables_of_a_course_count_as_memory():
+    free, told = small("joint"), digits_run("joint")
+    benchmark = registry.benchmarks()["permuted-digits"]
+    assert course_bytes(told, benchmark) == 0
+    part = build(PermutedDigits, train_per_task=160, tasks=3).course.part(0, 2)
+    real = sum(t.nbytes for t in (part.table, part.all_tasks(), part.fresh))
+    assert course_bytes(free, benchmark) == 3 * real

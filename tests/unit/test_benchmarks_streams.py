@@ -490,6 +490,14 @@ def test_the_memory_estimate_is_close(benchmark, scenario, options, replicas):
     assert 0.9 * real <= estimate <= 1.15 * real + 4096
 
 
+@pytest.mark.parametrize("replicas", (1, 20))
+def test_the_memory_estimate_of_a_gradual_turn_is_close(replicas):
+    options = {"gradual": True, "max_angle": 90.0, "tasks": 4}
+    made = build(RotatedDigits, "task-free", **options)
+    real = bytes_of(made.stream(list(range(replicas))), made.source)
+    assert 0.9 * real <= RotatedDigits.memory_estimate(options, "task-free", replicas) <= 1.15 * real + 4096
+
+
 @pytest.mark.parametrize("benchmark", (SplitDigits, PermutedDigits, RotatedDigits))
 def test_standardised_inputs_are_an_affine_map_of_the_plain_ones(benchmark):
     plain = build(benchmark, tasks=2, validation=0.0)

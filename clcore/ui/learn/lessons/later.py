@@ -15,7 +15,8 @@ TURNED, TEN, EPOCHS, WIDEST = "rotated-digits", 10, 150, 40.0
 def overlapping(*methods: Any, widest: float = WIDEST, tasks: int = 5, epochs: int = EPOCHS) -> tuple[RunSpec, ...]:
     """Digits turned a little further each time, 40 new ones a task; a memory of 100 is half of all examples."""
     options = {"max_angle": widest, "train_per_task": 40, **({} if tasks == 5 else {"tasks": tasks})}
-    return runs(*methods, benchmark=TURNED, options=options, epochs=epochs, seeds=TEN, memories=(100,))
+    watched = {"live_examples": 500}  # all that there are: a part of them would lie some points beside the ends
+    return runs(*methods, benchmark=TURNED, options=options, epochs=epochs, seeds=TEN, memories=(100,), **watched)
 
 
 def lesson() -> Lesson:
