@@ -17,11 +17,13 @@ class Batch:
     y       (K, B) output units, 0..outputs-1
     weight  (K, B) 1 for an example, 0 for padding
     count   (K,) examples per replica: the sum of `weight`
-    task    the 0-based task all examples come from, or (K, B) where they are mixed
+    task    the 0-based task all examples come from, or (K, B) where they are mixed; on a stream without boundaries their
+            view (see benchmarks/course.py): what shows them again, not what a method may look at
     ids     (K, B) positions of the examples in the data set (what a memory stores)
     epoch   (K,) how often each replica has been through the data, from 0
     ends    (K,) whether this is the last step of a replica's pass through its data
     passes  (K,) how many steps such a pass takes
+    fresh   (K, B) bool: which examples come by for the first time, where one pass shows some again (None: see `epoch`)
     replay  what a method mixed in; each part is a batch of its own
     slots   (K, B) where a replayed example lies in its memory
     padded  False where every row is known to be an example of its replica
@@ -38,6 +40,7 @@ class Batch:
     epoch: tuple[int, ...] = ()
     ends: tuple[bool, ...] = ()
     passes: tuple[int, ...] = ()
+    fresh: Tensor | None = None
     replay: tuple[Batch, ...] = ()
     slots: Tensor | None = None
     stored: Mapping[str, Tensor] = field(default_factory=dict)

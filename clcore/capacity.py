@@ -9,6 +9,7 @@ import torch
 
 from clcore import registry
 from clcore.benchmarks.base import Benchmark, Stream
+from clcore.benchmarks.class_splits import SplitBenchmark
 from clcore.errors import RequestError, TooLarge
 from clcore.spec import RunSpec
 
@@ -34,7 +35,7 @@ def check_fits(run: RunSpec, benchmark: Benchmark, outputs: int, device: torch.d
     """Raises TooLarge, with the estimate and what would fit, before the networks are allocated."""
     parameters = held_parameters(run, benchmark.facts.shape, outputs)
     replicas = len(run.replicas)
-    fixed = benchmark.memory_estimate(replicas)
+    fixed = benchmark.memory_estimate(replicas) + course_bytes(run, benchmark)
     each = parameters * 4 * copies(run)
     fixed += activation_bytes(run, benchmark.facts.shape, outputs)  # of one: groups are as small as they have to be
     free = free_bytes(device)
@@ -54,6 +55,18 @@ def check_fits(run: RunSpec, benchmark: Benchmark, outputs: int, device: torch.d
         f"{(fixed + replicas * each) / 2**30:.1f} GiB, {fixed / 2**30:.1f} of them for its data, but {free / 2**30:.1f} GiB "
         f"are free on {device}: {advice}."
     )
+
+
+def course_bytes(run: RunSpec, benchmark: Benchmark) -> int:
+    """Of a stream without boundaries: the tables of the parts that are at hand at a time, for every seed."""
+    if run.scenario != "task-free":
+        return 0
+    options = run.benchmark_options
+    every = sum(benchmark.facts.train_counts)
+    split = isinstance(benchmark, SplitBenchmark)
+    examples = options["train_per_task"] or (every // options["tasks"] if split else every)
+    parts = options["tasks"] if "joint" in run.method.parts else 1
+    return len(run.grid.seeds) * parts * run.epochs * examples * (8 + 8 + 1)
 
 
 def copies(run: RunSpec) -> int:

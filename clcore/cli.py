@@ -479,7 +479,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--benchmark", required=True, metavar="NAME")
-    run.add_argument("--scenario", help="task, domain or class (default: the benchmark's usual one)")
+    run.add_argument("--scenario", help="task, domain, class or task-free (default: the benchmark's usual one)")
     run.add_argument("--method", action="append", required=True, metavar="NAME", help="repeatable; er+ewc combines two")
     run.add_argument(
         "--set", action="append", default=[], metavar="METHOD.NAME=VALUE", help="a hyper-parameter; repeatable"

@@ -34,15 +34,18 @@ def knob(
     unit: str = "",
     divides: int | None = None,
     suggestions: tuple[str, ...] = (),
+    scenario: str = "",
 ) -> Any:
     """A field of `Knobs`.
 
     `axis` marks the one knob that may differ between the replicas of a run (a method's strength: shape (K,) at run time).
     `divides` asks for a divisor of that number. `symbol` is the paper's symbol. `suggestions` are texts that a form offers
-    beside any other.
+    beside any other. `scenario`: an option that exists in this one only; elsewhere it is no part of a run.
     """
-    extra = {"scale": scale, "axis": axis, "symbol": symbol, "unit": unit, "divides": divides, "ge": ge, "le": le}
-    extra["suggestions"] = suggestions
+    extra = {
+        "scale": scale, "axis": axis, "symbol": symbol, "unit": unit, "divides": divides, "suggestions": suggestions,
+        "scenario": scenario, "ge": ge, "le": le,
+    }  # fmt: skip
     return Field(default, description=help, json_schema_extra=extra)
 
 
@@ -63,6 +66,7 @@ class Knob(BaseModel):
     axis: bool = False
     symbol: str = ""
     unit: str = ""
+    scenario: str = ""
     help: str
 
     @property

@@ -3,7 +3,8 @@
 Every replica goes through its own examples in its own order, drawn from its own generator, one permutation per pass. The last
 mini-batch of a pass is padded with weight 0. A replica with a shorter stream is through earlier; its later batches are all
 padding. Several steps are gathered at once because a gather costs more to start than to run. Where the stream augments its
-images, each example of a pass gets a view, drawn from the same generator as the pass's order.
+images, each example of a pass gets a view, drawn from the same generator as the pass's order. A part of a stream without
+boundaries (`in_order`) is gone through once, as it is.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class MiniBatches:
         active: Tensor,
         widths: tuple[int, ...],
         splits: Sequence[Split] | None = None,
+        in_order: bool = False,
     ):
         self.stream, self.tasks = stream, tuple(tasks)
         self.batch_size, self.epochs = batch_size, epochs
@@ -53,7 +55,8 @@ class MiniBatches:
         self.counts_in = torch.ones(len(self.steps), dtype=torch.float64)
         self._current = torch.zeros(len(self.steps), dtype=torch.float64)
         self._generators = generators
-        self._queues = [_Queue(int(n), batch_size, self.rows, stream.augmentation) for n in self.lengths]
+        self._queues = [_Queue(int(n), batch_size, self.rows, stream.augmentation, in_order) for n in self.lengths]
+        self._fresh = self.splits[0].fresh if in_order else None
 
     def trained(self) -> None:
         """The batch yielded last has entered a gradient step."""
@@ -92,31 +95,38 @@ class MiniBatches:
         padded = (counts < rows).any(0).tolist()
         weight, count = weight.to(device), count.to(device)
         x, y, ids, task = self._gather(positions.to(device), views)
+        fresh = None if self._fresh is None else self._fresh.gather(1, positions.to(device))
         for s in range(steps):
             at = slice(s * rows, (s + 1) * rows)
             self._current = counts[:, s]
             yield Batch(
                 x[:, at], y[:, at], weight[:, s], count[:, s],
                 task if isinstance(task, int) else task[:, at], ids[:, at], epochs[s], ends[s], passes,
-                padded=padded[s],
+                fresh=None if fresh is None else fresh[:, at], padded=padded[s],
             )  # fmt: skip
 
     def _gather(self, positions: Tensor, views: Tensor | None) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:
-        if len(self.tasks) == 1:
+        if len(self.splits) == 1:
             split = self.splits[0]
             x, y = split.gather(positions, views)
-            return x, y, split.ids(positions), self.tasks[0]
+            return x, y, split.ids(positions), split.tasks(positions)
         # Positions run through the splits one after another, each replica with its own lengths.
         ends = torch.stack([split.lengths for split in self.splits]).cumsum(0).to(positions.device)  # (tasks, K)
         which = (positions.unsqueeze(0) >= ends.unsqueeze(2)).sum(0)
-        which = which % len(self.tasks)  # a replica without examples has only padding: of the first task
+        which = which % len(self.splits)  # a replica without examples has only padding: of the first task
         starts = torch.cat([torch.zeros_like(ends[:1]), ends[:-1]])
         local = positions - starts.T.gather(1, which)
-        ids = torch.stack(
-            [s.ids(torch.minimum(local, s.lengths.to(local.device).unsqueeze(1) - 1)) for s in self.splits]
-        )
+        inside = [torch.minimum(local, s.lengths.to(local.device).unsqueeze(1) - 1) for s in self.splits]
+        ids = torch.stack([s.ids(at) for s, at in zip(self.splits, inside, strict=True)])
         ids = ids.gather(0, which.unsqueeze(0)).squeeze(0)
-        task = torch.tensor(self.tasks, device=positions.device)[which]
+        if any(s.mixed for s in self.splits):
+            seen_as = [
+                torch.as_tensor(s.tasks(at), device=at.device).expand(at.shape)
+                for s, at in zip(self.splits, inside, strict=True)
+            ]
+            task = torch.stack(seen_as).gather(0, which.unsqueeze(0)).squeeze(0)
+        else:
+            task = torch.tensor(self.tasks, device=positions.device)[which]
         x, y = self.stream.gather(task, ids, views)
         return x, y, ids, task
 
@@ -124,7 +134,10 @@ class MiniBatches:
 class _Queue:
     """One replica's positions, pass after pass, handed out in padded steps; with an augmentation, each with a view."""
 
-    def __init__(self, length: int, batch_size: int, rows: int, augmentation: Augmentation | None):
+    def __init__(
+        self, length: int, batch_size: int, rows: int, augmentation: Augmentation | None, in_order: bool = False
+    ):
+        self.in_order = in_order
         self.length, self.batch_size, self.rows = length, batch_size, rows
         self.augmentation = augmentation
         self.steps_per_pass = -(-length // batch_size)
@@ -161,7 +174,9 @@ class _Queue:
     def _shuffle(self, generator: torch.Generator) -> None:
         padded = self.steps_per_pass * self.batch_size
         order = torch.zeros(padded, dtype=torch.long)
-        order[: self.length] = torch.randperm(self.length, generator=generator)
+        order[: self.length] = (
+            torch.arange(self.length) if self.in_order else torch.randperm(self.length, generator=generator)
+        )
         counts = torch.zeros(padded)
         counts[: self.length] = 1
         self._positions = torch.zeros(self.steps_per_pass, self.rows, dtype=torch.long)

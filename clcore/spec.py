@@ -24,7 +24,7 @@ from pydantic import (
 
 from clcore.catalogue import BenchmarkCard, MethodCard, NetworkCard, Scenario, catalogue, scenario_word
 from clcore.errors import RequestError
-from clcore.knobs import check_settings
+from clcore.knobs import Knob, check_settings
 from clcore.text import _
 
 Scalar = bool | int | float | str | None
@@ -165,6 +165,13 @@ class _Conditions(_Frozen):
                 f"{self.benchmark} has no {self.scenario} scenario; choose one of {', '.join(card.scenarios)}."
             )
         check_settings(dict(self.options), card.knobs, self.benchmark)
+        for knob in card.knobs:
+            if knob.name in self.options and not _belongs(knob, self.scenario):
+                raise RequestError(
+                    _("{what} has a meaning in the {scenario} scenario only: leave it out here.").format(
+                        what=f"{self.benchmark}.{knob.name}", scenario=scenario_word(knob.scenario)
+                    )
+                )
         check_network(self.network, card)
         if self.optimizer.name != "sgd" and self.optimizer.momentum:
             raise RequestError(
@@ -178,8 +185,9 @@ class _Conditions(_Frozen):
 
     @property
     def benchmark_options(self) -> dict[str, Any]:
-        """Every option of the benchmark, defaults filled in."""
-        return check_settings(dict(self.options), catalogue().benchmark(self.benchmark).knobs, self.benchmark)
+        """Every option that the benchmark has in this scenario, defaults filled in."""
+        knobs = tuple(k for k in catalogue().benchmark(self.benchmark).knobs if _belongs(k, self.scenario))
+        return check_settings(dict(self.options), knobs, self.benchmark)
 
 
 class RunSpec(_Conditions):
@@ -284,7 +292,7 @@ def check_method(choice: MethodChoice, scenario: str, network: str = "mlp") -> N
             raise RequestError(
                 _("{method} does not work in the {scenario} scenario{reason}; it works in: {others}.").format(
                     method=card.name, scenario=scenario_word(scenario), others=", ".join(map(scenario_word, card.scenarios)),
-                    reason=f": {card.scenario_reason}" if card.scenario_reason else "",
+                    reason=f": {reason}" if (reason := card.why_not(scenario)) else "",
                 )
             )  # fmt: skip
     for card in choice.cards:
@@ -373,6 +381,10 @@ def check_seams(names: Sequence[str], owned: Sequence[Sequence[str]]) -> None:
                 f"{'+'.join(names)} cannot be combined: {' and '.join(claims)} both decide `{seam}`. "
                 "Leave one of them out."
             )
+
+
+def _belongs(knob: Knob, scenario: str) -> bool:
+    return knob.scenario in ("", scenario)
 
 
 def _check_axis(noun: str, values: Sequence[int], low: int, high: int) -> None:

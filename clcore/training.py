@@ -163,8 +163,15 @@ class _Session:
         dropped = self.run.dropped_axes()
         return " ".join(filter(None, [
             f"{self.run.method.name} has no {' and '.join(dropped)} axis; its values are dropped." if dropped else "",
-            self.fitted.note, self.learners[0].method.note(),
+            self._clock_note(), self.fitted.note, self.learners[0].method.note(),
         ]))  # fmt: skip
+
+    def _clock_note(self) -> str:
+        """On a stream without boundaries: how often a method that would need them consolidates."""
+        if self.stream.course is None or not self.learners[0].method.needs_boundaries:
+            return ""
+        period = self.stream.course.period(self.fitted.run.epochs)
+        return f"Without boundaries {self.run.method.name} consolidates every {period} examples."
 
     def _plan(self) -> RunStarted:
         return RunStarted(
@@ -332,7 +339,7 @@ class _Announcer:
 
 def chance_levels(stream: Stream) -> list[list[float | None]]:
     """(T+1, T): the accuracy of guessing, for each cell of the matrix. In the class scenario it falls as classes are seen."""
-    tasks, classes = len(stream.tasks), stream.classes_per_task
+    tasks, classes = len(stream.tasks), stream.outputs if stream.course is not None else stream.classes_per_task
     if stream.scenario != "class":
         return [[1 / classes] * tasks for _ in range(tasks + 1)]
     return [[None] * tasks] + [

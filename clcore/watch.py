@@ -116,7 +116,8 @@ class Watch:
         """A live evaluation; whoever stands still must have been put back."""
         done, learner = step + 1, self.learner
         with learner.clock.evaluating():
-            accuracy = learner.evaluator.live(self.task.index + 1)
+            shown = self.task.index + (1 if learner.stream.course is None else 2)  # a blurred stream is on its way to the next
+            accuracy = learner.evaluator.live(min(shown, len(learner.stream.tasks)))
             learner.report(
                 Evaluated(
                     task=self.task.index + 1, position=self._position(done), step=done, switch=self.switching(step),

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ from clcore.benchmarks.sources import Source, SourceFacts
 from clcore.catalogue import Scenario, Training
 from clcore.errors import RequestError
 from clcore.knobs import Knobs, check_settings, knob
+
+if TYPE_CHECKING:
+    from clcore.benchmarks.course import Course
 
 Progress = Callable[[str, float | None], None]
 
@@ -131,44 +134,70 @@ class Split:
 
     indices (K, N) ids, padded with a valid id; lengths (K,) how many of them are meant. Their order is random (fixed by
     the seed; for test sets the same for all), so the first n are a fair sample.
+
+    A stretch of a stream without boundaries is a split too: of examples of several tasks, in the order of the stream, and
+    `fresh` (K, N) says which of them come by for the first time (None: a split holds an example once).
     """
 
-    def __init__(self, examples: Examples, task: int, table: Tensor, lengths: Tensor, rows: Tensor):
-        """`table` (S, N) ids and `lengths` (S,), of which replica k reads row `rows[k]`."""
+    def __init__(
+        self, examples: Examples, task: int | Tensor, table: Tensor, lengths: Tensor, rows: Tensor,
+        fresh: Tensor | None = None,
+    ):  # fmt: skip
+        """`table` (S, N) ids and `lengths` (S,), of which replica k reads row `rows[k]`. `task` and `fresh`: also (S, N)."""
         self._examples = examples
         self._task = task
-        self._table = table
+        self._fresh = fresh
         self._rows = rows
+        self.table = table
         self.lengths = lengths[rows]
         self.width: int = table.shape[1]
 
     def __repr__(self) -> str:
-        return f"Split(task {self._task}, K = {len(self.lengths)}, N = {self.width})"
+        name = f"task {self._task}" if isinstance(self._task, int) else "several tasks"
+        return f"Split({name}, K = {len(self.lengths)}, N = {self.width})"
+
+    @property
+    def mixed(self) -> bool:
+        """Whether its examples may come from different tasks."""
+        return isinstance(self._task, Tensor)
+
+    @property
+    def fresh(self) -> Tensor | None:
+        """(K, N) bool: the examples that come by for the first time; None where all do."""
+        return None if self._fresh is None else self._fresh[self._rows]
 
     @property
     def indices(self) -> Tensor:
         """(K, N) ids of the examples."""
-        return self._table[self._rows]
+        return self.table[self._rows]
+
+    def tasks(self, positions: Tensor) -> int | Tensor:
+        """The task of the examples at `positions` (K, B), as what they are seen: one for all, or (K, B)."""
+        return self._task if isinstance(self._task, int) else self._task[self._rows.unsqueeze(1), positions]
+
+    def all_tasks(self) -> int | Tensor:
+        """The task of all its examples: one, or (K, N) along `indices`."""
+        return self._task if isinstance(self._task, int) else self._task[self._rows]
 
     def ids(self, positions: Tensor) -> Tensor:
         """Ids (K, B) of the examples at `positions` (K, B) of this split."""
-        return self._table[self._rows.unsqueeze(1), positions]
+        return self.table[self._rows.unsqueeze(1), positions]
 
     def gather(self, positions: Tensor, views: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x (K, B, *input_shape) floats and y (K, B) output units of the examples at `positions` (K, B).
 
         They are as they are, unless `views` (K, B, 3) of the stream's augmentation say otherwise.
         """
-        return self._examples.gather(self._task, self.ids(positions), views)
+        return self._examples.gather(self.tasks(positions), self.ids(positions), views)
 
     def units(self, positions: Tensor) -> Tensor:
         """Output units (K, B) of the examples at `positions` (K, B) of this split."""
-        return self._examples.output_units(self._task, self.ids(positions))
+        return self._examples.output_units(self.tasks(positions), self.ids(positions))
 
     def subset(self, positions: Tensor, lengths: Tensor) -> Split:
         """The examples at `positions` (K, n), of which `lengths` (K,) are meant, as a split of their own."""
         own_rows = torch.arange(len(positions), device=positions.device)
-        return Split(self._examples, self._task, self.ids(positions), lengths, own_rows)
+        return Split(self._examples, self.tasks(positions), self.ids(positions), lengths, own_rows)
 
 
 @dataclass(frozen=True)
@@ -186,7 +215,8 @@ class Task:
 class Stream:
     """The tasks of K replicas, in the order in which they are learned.
 
-    groups (T, O) says which output units are a task's: disjoint ranges in the task and class scenarios, all in domain.
+    groups (T, O) says which output units are a task's: disjoint ranges in the task and class scenarios, all in the others.
+    course is the order in which a stream without boundaries shows its examples; None in the other scenarios.
     bounds are the limits ((x0, x1), (y0, y1)) of a two-dimensional input space, for drawing; None elsewhere.
     """
 
@@ -197,6 +227,7 @@ class Stream:
     scenario: Scenario
     classes_per_task: int
     examples: Examples
+    course: Course | None = None
     bounds: tuple[tuple[float, float], tuple[float, float]] | None = None
 
     @property
@@ -223,6 +254,10 @@ class Stream:
         """How mini-batches and replayed examples are varied; None: they are seen as they are."""
         return self.examples.inputs.augmentation
 
+    def task_of(self, seen_as: Tensor) -> Tensor:
+        """The task 0 … T−1 of examples `seen_as` that: where a stream turns gradually, each has several ways of seeing."""
+        return seen_as if self.course is None else seen_as // self.course.views
+
     def gather(self, task: int | Tensor, ids: Tensor, views: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x (K, B, *input_shape) and y (K, B) of the examples `ids` (K, B), seen as in `task`, an int or (K, B)."""
         return self.examples.gather(task, ids, views)
@@ -231,8 +266,8 @@ class Stream:
         """y (K, B) of the examples `ids` (K, B): their output units."""
         return self.examples.output_units(task, ids)
 
-    def split(self, task: int, ids: Tensor, lengths: Tensor) -> Split:
-        """The examples `ids` (K, n) of a task, of which `lengths` (K,) are meant, as a split of their own."""
+    def split(self, task: int | Tensor, ids: Tensor, lengths: Tensor) -> Split:
+        """The examples `ids` (K, n) of a task (or of one each), of which `lengths` (K,) are meant, as a split of their own."""
         return Split(self.examples, task, ids, lengths, torch.arange(len(ids), device=ids.device))
 
 
@@ -250,6 +285,16 @@ class StreamOptions(Knobs):
     stream_seed: int | None = knob(
         None, ge=0, le=2**31 - 1, help="fixes the stream for all replicas; none: each replica's own seed decides"
     )
+    blur: float = knob(
+        0.5, ge=0, le=1, scenario="task-free",
+        help="how much of a task's length the change to the next one takes: 0 changes at once, with 1 one is always on its "
+        "way into the next",
+    )
+    update_period: float = knob(
+        0.4, ge=0.01, le=50, unit="tasks", scenario="task-free",
+        help="after how much of the stream, in lengths of a task, a method that has to consolidate does so: nobody tells it "
+        "where tasks change",
+    )  # fmt: skip
 
 
 class Benchmark(ABC):
@@ -355,7 +400,7 @@ def name_of(benchmark: type[Benchmark]) -> str:
 
 def output_groups(tasks: int, classes: int, scenario: str) -> Tensor:
     """(T, O) bool: which output units belong to which task."""
-    if scenario == "domain":
+    if scenario in ("domain", "task-free"):
         return torch.ones(tasks, classes, dtype=torch.bool)
     return torch.eye(tasks, dtype=torch.bool).repeat_interleave(classes, dim=1)
 

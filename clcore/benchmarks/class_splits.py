@@ -19,6 +19,7 @@ from clcore.benchmarks.base import (
     distinct_rows,
     output_groups,
 )
+from clcore.benchmarks.course import Course
 from clcore.benchmarks.partition import held_out, padded, partition, shuffled_test, subset
 from clcore.knobs import knob
 from clcore.randomness import generator
@@ -28,13 +29,15 @@ class SplitBenchmark(Benchmark):
     """Task t has C = classes / T classes of its own; test data are those classes' test examples.
 
     Output unit of the class at position p of task t: t·C + p in the task and class scenarios, p in the domain scenario.
+    Without boundaries it is t·C + p as well, and all classes compete from the beginning: nobody says which were there, and a
+    network may not count them by the tasks. There every task trains on equally many examples, as many as every order allows.
     A subclass may leave classes out (C·T of them are dealt out, see `class_order`), or deal out blocks of `together`
     neighbouring classes that stay in one task.
     """
 
     together: ClassVar[int] = 1
 
-    scenarios = ("task", "domain", "class")
+    scenarios = ("task", "domain", "class", "task-free")
     default_scenario = "class"
 
     class Options(StreamOptions):
@@ -48,7 +51,9 @@ class SplitBenchmark(Benchmark):
         held = held_out(facts.train_counts, options.validation)
         kept = [n - h for n, h in zip(facts.train_counts, held, strict=True)]
         self.check_classes()
-        self.check_train_per_task(min(self._bound(kept, task, min) for task in range(tasks)))
+        fewest = min(self._bound(kept, task, min) for task in range(tasks))
+        self.check_train_per_task(fewest)
+        size = options.train_per_task or (fewest if self.scenario == "task-free" else None)
 
         distinct, rows = self.rows(seeds)
         orders = [self.class_order(seed) for seed in distinct]  # each (T, C)
@@ -70,7 +75,7 @@ class SplitBenchmark(Benchmark):
 
         def build(task: int) -> Task:
             train = [
-                subset(members(part.train, row, task), options.train_per_task, seed, task)
+                subset(members(part.train, row, task), size, seed, task)
                 for row, (part, seed) in enumerate(zip(parts, distinct, strict=True))
             ]
             validation = [members(part.validation, row, task) for row, part in enumerate(parts)]
@@ -78,17 +83,20 @@ class SplitBenchmark(Benchmark):
             return Task(
                 index=task,
                 name=self._task_name(task, orders),
-                train=split(task, train, options.train_per_task or self._bound(kept, task, max)),
+                train=split(task, train, size or self._bound(kept, task, max)),
                 validation=split(task, validation, self._bound(held, task, max)) if options.validation else None,
                 test=split(task, test, self._bound(facts.test_counts, task, max)),
             )
 
         per_task = self.classes_per_task
+        outputs = per_task if self.scenario == "domain" else per_task * tasks
+        built = [build(task) for task in range(tasks)]
         return Stream(
-            tasks=[build(task) for task in range(tasks)],
-            outputs=per_task if self.scenario == "domain" else per_task * tasks,
+            tasks=built,
+            outputs=outputs,
             input_shape=facts.shape,
-            groups=output_groups(tasks, per_task, self.scenario).to(self.device),
+            groups=output_groups(tasks, outputs if self.scenario == "task-free" else per_task, self.scenario).to(self.device),
+            course=Course.of(self, examples, built, distinct, rows),
             scenario=self.scenario,
             classes_per_task=per_task,
             examples=examples,

@@ -35,7 +35,7 @@ class PermutedInputs(Inputs):
 class PermutedBenchmark(WholeSetBenchmark):
     """One pixel permutation per task, drawn from the stream's seed and the task's index alone."""
 
-    scenarios = ("domain", "task", "class")
+    scenarios = ("domain", "task", "class", "task-free")
     default_scenario = "domain"
 
     class Options(StreamOptions):

@@ -9,14 +9,19 @@ import torch
 from torch import Tensor
 
 from clcore.benchmarks.base import Benchmark, Examples, Inputs, Split, Stream, Task, distinct_rows, output_groups
+from clcore.benchmarks.course import Course
 from clcore.benchmarks.partition import held_out, padded, partition, shuffled_test, subset
 
 
 class WholeSetBenchmark(Benchmark):
     """Every task has all C classes and the full test set; training examples may be a subset drawn for each task.
 
-    Output unit of class c in task t: c in the domain scenario, t·C + c in the task and class scenarios.
+    Output unit of class c in task t: c in the domain scenario and without boundaries, t·C + c in the task and class scenarios.
     """
+
+    def views(self) -> int:
+        """In how many ways a task shows its examples, one after another: more than one where a stream changes all the time."""
+        return 1
 
     @abstractmethod
     def inputs(self, distinct: Sequence[int], rows: Tensor) -> Inputs:
@@ -39,8 +44,10 @@ class WholeSetBenchmark(Benchmark):
         labels = source.labels.cpu()[source.train_ids]
         parts = [partition(source.train_ids, labels, classes, options.validation, seed) for seed in distinct]
 
-        own = torch.arange(classes).expand(options.tasks, classes)
-        if self.scenario != "domain":
+        shared = self.scenario in ("domain", "task-free")
+        views = self.views()
+        own = torch.arange(classes).expand(options.tasks * views, classes)
+        if not shared:
             own = own + classes * torch.arange(options.tasks).unsqueeze(1)
         units = own.expand(len(distinct), -1, -1).to(self.device)
         examples = Examples(self.inputs(distinct, rows), source.labels, units, rows)
@@ -61,20 +68,22 @@ class WholeSetBenchmark(Benchmark):
             Task(
                 index=t,
                 name=name,
-                train=Split(examples, t, *(everything or drawn(t)), rows),
-                validation=Split(examples, t, *validation, rows) if validation else None,
-                test=Split(examples, t, *test, torch.zeros_like(rows)),
+                train=Split(examples, seen, *(everything or drawn(t)), rows),
+                validation=Split(examples, seen, *validation, rows) if validation else None,
+                test=Split(examples, seen, *test, torch.zeros_like(rows)),
             )
             for t, name in enumerate(self.task_names())
+            for seen in [(t + 1) * views - 1]  # as the stream shows it when it comes to the task's end
         ]
         return Stream(
             tasks=tasks,
-            outputs=classes if self.scenario == "domain" else classes * options.tasks,
+            outputs=classes if shared else classes * options.tasks,
             input_shape=self.facts.shape,
             groups=output_groups(options.tasks, classes, self.scenario).to(self.device),
             scenario=self.scenario,
             classes_per_task=classes,
             examples=examples,
+            course=Course.of(self, examples, tasks, distinct, rows, views),
         )
 
     def memory_estimate(self, replicas: int) -> int:

@@ -29,6 +29,7 @@ class GDumb(Method):
         "Before each test a fresh network is trained on that sample and nothing else."
     )
     family = "baseline"
+    scenarios = ("task", "domain", "class", "task-free")
     paper = "Prabhu, Torr & Dokania, ECCV 2020"
     formula = (
         r"\theta_t=\mathrm{train}\big(\theta_0;\,M_t\big),\quad "
@@ -47,8 +48,12 @@ class GDumb(Method):
         self.initial = snapshot(self.classifier.network)
 
     def phases(self, task: Task) -> Plan:
+        """Without boundaries `task` is what the stream has brought since the last exam, which is at a fixed point there."""
         self.memory.fill(task)
         restore(self.classifier.network, self.initial)
+        if self.boundless:
+            yield Phase("memory", epochs=self.hyper.memory_epochs, fresh=True, splits=(self.memory.split(),))
+            return
         tasks = tuple(range(task.index + 1))
         yield Phase("memory", tasks, epochs=self.hyper.memory_epochs, fresh=True, splits=self.memory.splits(tasks))
 

@@ -57,6 +57,7 @@ class VCL(Method):
         "uncertain one is free. What one task leaves is what the next one believes beforehand."
     )
     family = "regularization"
+    boundary_reason = "its prior is what it knew when the task before had ended, and nobody says when that is"
     networks = ("mlp",)
     network_reason = "its bell curves are those of fully connected layers"
     paper = "Nguyen, Li, Bui & Turner, ICLR 2018"

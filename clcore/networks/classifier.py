@@ -6,8 +6,9 @@ of task j while task t is learned, the set of units its softmax runs over:
     task     the units of task j
     domain   all units
     class    the units seen so far (`seen`), all of them (`all`), or those of task j (`current`)
+    task-free  all units
 
-and for a prediction: the units of the given task, all units, or those seen so far. No method computes offsets.
+and for a prediction: the units of the given task, all units, those seen so far, or all. No method computes offsets.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.network = network
         self.scenario = scenario
+        self.shared = scenario in ("domain", "task-free")  # every output is every task's
         self.active_classes = active_classes
         self.learning = 0
         self._follow = True
@@ -47,7 +49,7 @@ class Classifier(nn.Module):
 
     def training_units(self, task: int) -> Tensor:
         """(O,) bool: the units over which the softmax of a sample of `task` runs in training, now."""
-        if self.scenario == "domain" or (self.scenario == "class" and self.active_classes == "all"):
+        if self.shared or (self.scenario == "class" and self.active_classes == "all"):
             return torch.ones_like(self.groups[0])
         if self.scenario == "class" and self.active_classes == "seen":
             return self.seen[self.learning]
@@ -57,7 +59,7 @@ class Classifier(nn.Module):
         """(O,) bool: the units a prediction for a sample of `task` may choose from after `seen_tasks` tasks."""
         if self.scenario == "task":
             return self.groups[task]
-        if self.scenario == "domain" or seen_tasks == 0:
+        if self.shared or seen_tasks == 0:
             return torch.ones_like(self.groups[0])
         return self.seen[seen_tasks - 1]
 
@@ -122,7 +124,7 @@ class Classifier(nn.Module):
 
     def _training_span(self, task: int | Tensor) -> tuple[int, int] | None:
         """The contiguous range of active units, when it is one range for all samples; slicing it beats masking."""
-        if self.scenario == "domain" or (self.scenario == "class" and self.active_classes == "all"):
+        if self.shared or (self.scenario == "class" and self.active_classes == "all"):
             return self._all
         if self.scenario == "class" and self.active_classes == "seen":
             return self._seen_spans[self.learning]

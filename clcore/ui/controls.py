@@ -80,7 +80,8 @@ def experiment_form() -> tuple[RunSpec, ...]:
         default=[s for s in default["scenario"] if s in card.scenarios], format_func=_scenario_word,
         on_change=_follow_scenario,
         help=_("task: told which task it is at test. domain: not told, same outputs in every task. "
-               "class: not told, must choose among all classes. Several are trained side by side, never mixed."),
+               "class: not told, must choose among all classes. task-free: not even told in training when a task ends; tasks "
+               "blend into one another. Several are trained side by side, never mixed."),
     )  # fmt: skip
     network = st.session_state.get("network", default["network"])
     default = defaults(question, benchmark, scenarios, network)
@@ -105,7 +106,10 @@ def experiment_form() -> tuple[RunSpec, ...]:
     with st.expander(_("Equal budgets"), icon=":material/balance:", key="budget-settings"):
         training |= _budget_controls(default)
     with st.expander(_("Benchmark and method settings"), icon=":material/build:", key="more-settings"):
-        rest = [knob for knob in card.knobs if not (card.own_data and knob.name == "path")]
+        rest = [
+            knob for knob in card.knobs
+            if knob.scenario in ("", *scenarios) and not (card.own_data and knob.name == "path")
+        ]  # fmt: skip
         options = own | _knob_controls(card.title, "option", rest, default)
         settings = {m.name: _knob_controls(m.title, m.name, m.knobs, default) for m in chosen}
     if card.own_data:
@@ -201,7 +205,11 @@ def _strength_control(card: MethodCard, default: dict[str, Any]) -> tuple[float,
 def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[str]) -> dict[str, Any]:
     left, right = st.columns(2, gap="xsmall")
     with left:
-        epochs = st.number_input(_("Epochs per task"), key="epochs", **_range("epochs"), value=default["epochs"])
+        epochs = st.number_input(
+            _("Epochs per task"), key="epochs", **_range("epochs"), value=default["epochs"],
+            help=_("How often every example comes by. A stream without boundaries is gone through once all the same.")
+            if "task-free" in scenarios else None,
+        )  # fmt: skip
         optimizer = st.selectbox(
             _("Optimizer"),
             key="optimizer",
@@ -343,11 +351,12 @@ def _runs(benchmark, options, scenarios, names, settings, sweeps, memories, seed
         "optimizer": make(OptimizerChoice, **training["optimizer"]),
     }
     runs: list[RunSpec] = []
+    only_in = {knob.name: knob.scenario for knob in catalogue().benchmark(benchmark).knobs}
     for scenario in scenarios:
         experiment = make(
             ExperimentSpec,
             benchmark=benchmark,
-            options=options,
+            options={name: v for name, v in options.items() if only_in[name] in ("", scenario)},
             scenario=scenario,
             methods=tuple(methods),
             grid=grid,
@@ -422,4 +431,4 @@ def _short(value: float) -> str:
 
 
 def _scenario_word(scenario: str) -> str:
-    return {"task": _("Task"), "domain": _("Domain"), "class": _("Class")}[scenario]
+    return {"task": _("Task"), "domain": _("Domain"), "class": _("Class"), "task-free": _("Task-free")}[scenario]

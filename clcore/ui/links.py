@@ -160,7 +160,7 @@ def link_of(runs: Sequence[RunSpec]) -> dict[str, list[str]]:
         "active": first.active_classes, "optimizer-state": first.optimizer_state,
         "equal": first.gradient_samples is not None, "bytes": first.memory_bytes, "watch-switches": first.watch_switches,
     }  # fmt: skip
-    state |= {f"option.{k}": v for k, v in first.options.items()}
+    state |= {f"option.{k}": v for run in runs for k, v in run.options.items()}
     state |= {f"{first.network.name}.{k}": v for k, v in first.network.settings.items()}
     plain = {run.method.name for run in runs}
     for run in runs:

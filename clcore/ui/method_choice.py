@@ -117,8 +117,11 @@ def _unfit(cards: Sequence[MethodCard], scenarios: Sequence[str]) -> str:
     """Why some are marked: one line for those that lack the same scenarios for the same reason."""
     reasons: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for card in cards:
-        if lacking := missing_scenarios(card, scenarios):
-            reasons.setdefault((tuple(lacking), card.scenario_reason), []).append(card.title)
+        own: dict[str, list[str]] = {}
+        for scenario in missing_scenarios(card, scenarios):
+            own.setdefault(card.why_not(scenario), []).append(scenario)
+        for reason, lacking in own.items():
+            reasons.setdefault((tuple(lacking), reason), []).append(card.title)
     lines = []
     for (lacking, reason), titles in reasons.items():
         told = n_(

@@ -22,11 +22,15 @@ class _Stream:
 
     input_shape, device, example_bytes = (1,), torch.device("cpu"), 1
     augmentation = None
+    course = None
     outputs = classes_per_task = CLASSES
 
     def __init__(self, replicas):
         train = SimpleNamespace(indices=torch.zeros(replicas, 1, dtype=torch.long), width=10_000)
         self.tasks = [SimpleNamespace(train=train)] * TASKS
+
+    def task_of(self, seen_as):
+        return seen_as
 
     def units(self, task, ids):
         return ids % CLASSES

@@ -18,6 +18,9 @@ share to the others, and all shrink as new ones appear. `reserved`, for a known 
 for tasks) is set aside from the beginning and never changes. Levels only ever fall, so what was dropped is never
 missed: offering bit by bit keeps what offering all at once would.
 
+On a stream without boundaries nobody knows tasks: groups by task are groups by class there or none, and an example is offered
+when it comes by for the first time. The `tasks` below are views then (see benchmarks/course.py).
+
 What is stored is where an example lies in the data set (task and id) and what a method adds to it (`fields`: logits,
 losses, … as (K, M, …) tensors). `footprint` charges the bytes that a memory of real examples would take.
 """
@@ -47,6 +50,7 @@ Division = Literal["shrinking", "reserved"]
 _GROUPS: dict[str, Groups] = {
     "reservoir": "none", "balanced": "class", "ring": "task_class", "herding": "task_class", "k-center": "task_class",
 }  # fmt: skip
+_UNTOLD: dict[str, Groups] = {"none": "none", "class": "class", "task": "none", "task_class": "class"}
 _WHOLE_TASKS = ("herding", "k-center")
 _PREDRAWN_FLOATS = 1 << 20
 _SHOWN = 16  # examples in a picture of the memory,
@@ -82,6 +86,8 @@ class Memory(Stateful):
         """
         self.stream, self.classifier, self.pulse = context.stream, context.classifier, context.pulse
         self.policy, self.by, self.division = policy, by or _GROUPS[policy], division
+        if self.stream.course is not None:
+            self.by = _UNTOLD[self.by]
         self.insertions, self.draws = context.generators("memory"), context.generators("replay")
         self.budgets = context.memories.to("cpu", torch.long)
         everything = sum(task.train.width for task in self.stream.tasks)
@@ -124,7 +130,9 @@ class Memory(Stateful):
         keys = None
         if self.policy in _WHOLE_TASKS:
             keys = self._picked(task, valid)
-        self.offer(task.index, ids, valid, values=values, keys=keys)
+        if task.train.fresh is not None:
+            valid = valid & task.train.fresh.cpu()
+        self.offer(task.train.all_tasks(), ids, valid, values=values, keys=keys)
 
     def observe(self, batch: Batch, values: Mapping[str, Tensor] | None = None) -> None:
         """Offers a mini-batch of the stream, after its step, on the first pass over the data only.
@@ -136,6 +144,8 @@ class Memory(Stateful):
             return
         first_pass = torch.tensor([epoch == 0 for epoch in batch.epoch])
         valid = (batch.weight.cpu() > 0) & first_pass.unsqueeze(1)
+        if batch.fresh is not None:
+            valid = valid & batch.fresh.cpu()
         if bool(valid.any()):
             self.offer(batch.task, batch.ids, valid, values=values)
 
@@ -337,6 +347,11 @@ class Memory(Stateful):
             found.append(self.stream.split(task, ids.to(self.stream.device), held.sum(1).to(self.stream.device)))
         return tuple(found)
 
+    def split(self) -> Split:
+        """Everything held, of whatever task, as a phase's training data. A memory without examples is a split without them."""
+        device = self.stream.device
+        return self.stream.split(self.tasks.to(device), self.ids.to(device), self.counts.to(device))
+
     def refresh(self, batch: Batch, values: Mapping[str, Tensor]) -> None:
         """Replaces fields of those examples of the stream's mini-batch that are held: they pass again.
 
@@ -363,7 +378,7 @@ class Memory(Stateful):
 
     def counts_by_task(self) -> Tensor:
         """(K, T) examples held of each task."""
-        return _histogram(self.tasks, self.held, len(self.stream.tasks))
+        return _histogram(self.stream.task_of(self.tasks), self.held, len(self.stream.tasks))
 
     def counts_by_class(self) -> Tensor:
         """(K, O) examples held for each output unit."""
