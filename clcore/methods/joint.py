@@ -48,7 +48,7 @@ class Joint(Method):
             yield Phase(tasks=tasks, fresh=self.hyper.restart)
             return
         if self.initial is not None:
-            write_weights(self.classifier.network, self.initial)
+            restore(self.classifier.network, self.initial)
         course, epochs = self.context.stream.course, self.context.epochs
         self.kept = self.kept + course.length(epochs) // (epochs if course.views == 1 else 1)
         parts = tuple(course.part(t, epochs) for t in tasks)

@@ -498,7 +498,7 @@ def test_the_memory_estimate_of_a_gradual_turn_is_close(replicas):
     options = {"gradual": True, "max_angle": 90.0, "tasks": 4}
     made = build(RotatedDigits, "task-free", **options)
     real = bytes_of(made.stream(list(range(replicas))), made.source)
-    assert 0.9 * real <= RotatedDigits.memory_estimate(options, "task-free", replicas) <= 1.15 * real + 4096
+    assert 0.9 * real <= made.memory_estimate(replicas) <= 1.15 * real + 4096
 
 
 @pytest.mark.parametrize("benchmark", (SplitDigits, PermutedDigits, RotatedDigits))
