@@ -78,7 +78,7 @@ class ResNet18Slim(Network):
         self.head = self.fully_connected[-1]
 
     def forward(self, x: Tensor) -> Tensor:
-        h = torch.relu(self.stem_norm(self.stem(side_by_side(x))))
+        h = torch.relu(self.stem_norm(self.stem(side_by_side(x, channels_last=True))))
         for block in self.blocks:
             h = block(h)
         return through(self.fully_connected, flattened(h.mean((2, 3)), self.replicas))

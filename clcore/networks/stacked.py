@@ -41,7 +41,7 @@ class Stacked(Network):
         self.head = self.fully_connected[-1]
 
     def forward(self, x: Tensor) -> Tensor:
-        h = side_by_side(x)
+        h = side_by_side(x, channels_last=bool(self.batch_norms))
         for depth, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True), 1):
             h = torch.relu(norm(convolution(h)))
             if depth % self.layers == 0:
