@@ -92,7 +92,7 @@ class RotatedBenchmark(WholeSetBenchmark):
         gradual: bool = knob(
             False, scenario="task-free",
             help="turn a little further with every example, from 0 to the largest angle, instead of changing from one angle to "
-            "the next",
+            "the next; there is nothing to blur then",
         )  # fmt: skip
 
     def arranged(self, source: Source) -> Source:

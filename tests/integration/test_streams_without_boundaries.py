@@ -182,7 +182,7 @@ def through(learner):
 
 
 def small(method, **more):
-    settings = {"gdumb.memory_epochs": 2} if method == "gdumb" else {}
+    settings = {"gdumb.memory_epochs": 2} if method == "gdumb" else more.pop("settings", {})
     options = {"train_per_task": 160, "blur": 0.5, **more.pop("options", {})}
     return digits_run(method, scenario="task-free", epochs=2, settings=settings, memories=(60,), live_points=0,
                       options=options, **more)  # fmt: skip
@@ -200,10 +200,18 @@ def test_who_needs_no_boundary_is_told_of_none(method, monkeypatch):
     through(learner)
 
 
-@pytest.mark.parametrize("method", HERE)
-def test_nobody_looks_at_what_task_an_example_is_from(method, monkeypatch):
+WHOM = {name: {} for name in HERE} | {
+    "er, ring": {"er.policy": "ring"}, "er, balanced": {"er.policy": "balanced"},
+    "mir, online": {"mir.memory_update": "online", "mir.exclude_current": True},
+    "agem, balanced": {"agem.policy": "balanced", "agem.division": "shrinking"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("who", WHOM)
+def test_nobody_looks_at_what_task_an_example_is_from(who, monkeypatch):
     """The same stream with its tasks numbered the other way round trains the same network, bit for bit."""
-    plain = through(learner_for(small(method)))
+    run = small(who.partition(",")[0], settings=WHOM[who])
+    plain = through(learner_for(run))
     part = Course._part
 
     def renumbered(course, index, epochs):
@@ -211,7 +219,7 @@ def test_nobody_looks_at_what_task_an_example_is_from(method, monkeypatch):
         return 2 - tasks, ids, fresh
 
     monkeypatch.setattr(Course, "_part", renumbered)
-    learner = learner_for(small(method))
+    learner = learner_for(run)
     inputs = learner.stream.examples.inputs
     inputs.permutations = inputs.permutations.flip(1)
     through(learner)
