@@ -395,6 +395,7 @@ def _make_method(
     """The run's method, or the composition of its parts; strengths go to the first part that has one."""
     context = Context(
         classifier=classifier,
+        design=registry.design(run.network),
         stream=stream,
         scenario=run.scenario,
         seeds=[r.seed for r in replicas],
