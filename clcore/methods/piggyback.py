@@ -4,8 +4,9 @@ Mallya, Davis & Lazebnik, ECCV 2018. Task t learns a real-valued score S for eve
 
     y = (W ⊙ m)ᵀ x + b,    m = 1[S > τ],    ∂L/∂S := ∂L/∂m = (∂L/∂(W ⊙ m)) ⊙ W        (straight through; parts/scores.py)
 
-The backbone never moves again, its biases and normalisations (running statistics included) neither, so nothing can be forgotten: at a task's end the mask is kept at one bit a
-weight and the scores are dropped. All masks start full (S = 0.01 > τ), that is from the backbone's own features.
+The backbone never moves again, its biases and normalisations (running statistics included) neither, so nothing can be forgotten:
+at a task's end the mask is kept at one bit a weight and the scores are dropped. In a convolution every weight of a kernel has a
+bit. All masks start full (S = 0.01 > τ), that is from the backbone's own features.
 
 The authors' backbone has been trained on ImageNet. Here it is one of two things, and every run says which:
 
@@ -41,7 +42,6 @@ from clcore.methods.parts.scores import KeptMasks, above, looking_through, maske
 from clcore.networks.base import Network
 from clcore.networks.layers import Layer, Weighted
 from clcore.optimizers import make_optimizer
-
 
 _NAMED = 8  # tensors of a backbone that a refusal lists
 

@@ -10,7 +10,6 @@ own       every task has its own, which begin as those of the task before and ar
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 

@@ -1,9 +1,9 @@
 """Who owns each weight: nobody yet, or the one task that trained it.
 
 For every layer but the head, fully connected or a convolution, there is a tensor A like its weights of small numbers: the
-0-based task that owns the weight, FREE, or RESERVED for what does not exist yet (and for dead units, see networks/layers.py). Task t computes with {A ≤ t} and trains
-{A = t}, so what it computes is settled once its own weights stand still. The head needs no such tensor: its output units belong
-to their tasks.
+0-based task that owns the weight, FREE, or RESERVED for what does not exist yet (and for dead units, see networks/layers.py).
+Task t computes with {A ≤ t} and trains {A = t}, so what it computes is settled once its own weights stand still. The head needs
+no such tensor: its output units belong to their tasks. Nor do normalisations: see own_norms.py.
 
 Two rules keep this exact. A weight that is free is 0, so the network as it stands is the one of the task being learned, and
 training pays for no mask. And earlier tasks are asked through a copy of the weights in which everything that is not theirs is
