@@ -15,6 +15,7 @@ from clcore.spec import RunSpec
 # Measured (docs/speed.md): beyond about this many bytes of weights side by side, a step falls out of the cache.
 _CPU_CACHE_BYTES = 10 << 20
 _IMPORTANCE_ROWS = 64  # that measures of importance look at together
+_CPU_ACTIVATIONS_SHARE = 0.1  # of free memory
 # Of the copies that a method declares (weights, gradients, two moments, importance, centre, two caches), those that any has.
 _SHARED_COPIES = 4
 
@@ -110,7 +111,7 @@ def groups(run: RunSpec, stream: Stream, device: torch.device, vectorized: bool 
 
 def _largest_group(run: RunSpec, stream: Stream, device: torch.device) -> int:
     each = 4 * held_parameters(run, stream.input_shape, stream.outputs)
-    if device.type == "cpu":
-        return max(1, min(64, _CPU_CACHE_BYTES // each))
     activations = 2 * activation_bytes(run, stream.input_shape, stream.outputs)  # and their gradients
+    if device.type == "cpu":
+        return max(1, min(int(free_bytes(device) * _CPU_ACTIVATIONS_SHARE) // activations, 64, _CPU_CACHE_BYTES // each))
     return max(1, min(512, int(free_bytes(device) * 0.5) // (each * copies(run) + activations)))

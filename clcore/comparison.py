@@ -421,7 +421,8 @@ def _condition(name: str, value: Any) -> str:
     if name in ("benchmark", "scenario"):
         return str(value)
     if isinstance(value, dict):
-        return " ".join(_plain(v) for v in value.values() if v)
+        parts = [part for v in value.values() for part in (v.values() if isinstance(v, dict) else [v])]
+        return " ".join(_plain(part) for part in parts if part)
     return f"{name} {_plain(value)}"
 
 

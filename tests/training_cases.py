@@ -30,8 +30,7 @@ def digits_run(
     optimizer: str = "sgd",
     lr: float | None = None,
     hidden=(32, 32),
-    network: str = "mlp",
-    network_settings: dict[str, Any] | None = None,
+    network: NetworkChoice | None = None,
     epochs: int = 1,
     batch_size: int = 16,
     tasks: int = 3,
@@ -47,7 +46,7 @@ def digits_run(
         options={**split, **(options or {})},
         scenario=scenario,
         method=make(MethodChoice, name=method, settings=settings or {}, strengths=tuple(map(float, strengths))),
-        network=make(NetworkChoice, name=network, hidden=hidden, settings=network_settings or {}),
+        network=network or NetworkChoice(hidden=hidden),
         optimizer=make(
             OptimizerChoice,
             name=optimizer,

@@ -4,7 +4,7 @@ Mallya, Davis & Lazebnik, ECCV 2018. Task t learns a real-valued score S for eve
 
     y = (W ⊙ m)ᵀ x + b,    m = 1[S > τ],    ∂L/∂S := ∂L/∂m = (∂L/∂(W ⊙ m)) ⊙ W        (straight through; parts/scores.py)
 
-The backbone never moves again, its biases and normalisations (running statistics included) neither, so nothing can be forgotten:
+The backbone, its biases and normalisations included (running statistics, too), never moves again, so nothing can be forgotten:
 at a task's end the mask is kept at one bit a weight and the scores are dropped. In a convolution every weight of a kernel has a
 bit. All masks start full (S = 0.01 > τ), that is from the backbone's own features.
 

@@ -22,7 +22,7 @@ them: on permuted digits (5 tasks, mask_lr 1e-3) it finds the task of 35 % of th
 and one-shot is not: 69 and 30 % on split digits. The answer is then one of the classes of the task inferred.
 
 Choices: scores are drawn anew for every task, U(±1/√inputs), and trained with Adam (the paper: RMSprop on MNIST, Adam on
-CIFAR). Normalisations have no scale and shift, as in the paper; running statistics, where there are any, are kept for each task.
+CIFAR). Normalisations have no scale and shift, as in the paper; running statistics, if there are any, are kept for each task.
 Left out: log-sum-exp of the superfluous outputs (G) instead of H, binary search over tasks, and learning without being told
 where a task begins (NN). The random weights count as parameters although a seed would do to remember them.
 """

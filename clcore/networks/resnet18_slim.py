@@ -79,7 +79,7 @@ class ResNet18Slim(Network):
         self.head = self.fully_connected[-1]
 
     def forward(self, x: Tensor) -> Tensor:
-        h = torch.relu(self.stem_norm(self.stem(side_by_side(x))))
+        h = torch.relu(self.stem_norm(self.stem(side_by_side(x, channels_last=True))))
         for block in self.blocks:
             h = block(h)
         return through(self.fully_connected, flattened(h.mean((2, 3)), self.replicas))
@@ -110,13 +110,12 @@ class ResNet18Slim(Network):
         cls, input_shape: Sequence[int], outputs: int, hidden: Sequence[int], *, channels: int = 20,
         norm: ResidualNorm = "batch",
     ) -> int:  # fmt: skip
-        colours, height, width = picture_shape(input_shape)
-        total = height * width * (colours + 2 * channels)
+        _, height, width = picture_shape(input_shape)
+        total = height * width * 2 * channels
         for below, own, stride in _blocks(channels):
-            arriving = height * width * below
             height, width = -(-height // stride), -(-width // stride)
-            # What enters each convolution, normalisation and ReLU; the sum's ReLU keeps its result, the next block's input.
-            total += arriving + height * width * own * (5 if stride == 1 and below == own else 6)
+            # What enters each normalisation and what leaves each ReLU.
+            total += height * width * own * (4 if stride == 1 and below == own else 5)
         return total + 8 * channels + outputs
 
 

@@ -42,7 +42,7 @@ class Stacked(Network):
         self.head = self.fully_connected[-1]
 
     def forward(self, x: Tensor) -> Tensor:
-        h = side_by_side(x)
+        h = side_by_side(x, channels_last=bool(self.batch_norms))
         for depth, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True), 1):
             h = torch.relu(norm(convolution(h)))
             if depth % self.layers == 0:
@@ -71,13 +71,12 @@ class Stacked(Network):
         cls, input_shape: Sequence[int], outputs: int, hidden: Sequence[int], *, channels: int, norm: Norm, **options: Any
     ) -> int:
         _, height, width = picture_shape(input_shape)
-        total = cls._features(input_shape, channels, **options) + 2 * (sum(hidden) + outputs)
-        for depth, (below, own, stage) in enumerate(cls._layers(input_shape, channels, **options), 1):
+        total = sum(hidden) + outputs
+        for depth, (_, own, stage) in enumerate(cls._layers(input_shape, channels, **options), 1):
             pixels = (height >> stage) * (width >> stage)
-            # What enters convolution, normalisation and ReLU; what enters pooling, and the places of the maxima (8 bytes).
-            total += pixels * (below + (1 if norm == "none" else 2) * own)
+            total += pixels * own * (1 if norm == "none" else 2)  # what leaves ReLU, and what enters the normalisation
             if depth % cls.layers == 0:
-                total += pixels * own + pixels // 4 * 2 * own
+                total += pixels // 4 * own * 3  # what leaves pooling, and the places of the maxima, in 8 bytes each
         return total
 
     @classmethod

@@ -5,8 +5,8 @@ where every gate is half open, to s_max, where it is open or shut. The gate of a
 so a gated layer is a layer together with the gates of the units that feed it. The units of a convolution are its channels: one
 gate closes a channel at all places, and where pictures are flattened it stands before as many inputs as they have pixels.
 
-Group normalisation needs the gates once more, in front of it. The statistics of a group are those of all its channels, so a closed
-one would still be felt, and what other tasks make of it. Batch normalisation keeps channels apart.
+Group normalisation needs the gates once more, in front of it. The statistics of a group are those of all its channels, so
+a closed one would still be felt, and what other tasks make of it. Batch normalisation keeps channels apart.
 
 The derivative s·σ'(s·e) all but vanishes while s is large, so HAT makes up for it: e is given the derivative s_max·σ'(e),
 which is free of s, for as long as the gate is not saturated. It is computed here as it stands. Serrà et al. multiply what
