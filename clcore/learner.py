@@ -315,8 +315,7 @@ class Learner:
     def footprint(self) -> list[dict[str, int]]:
         """Bytes by kind, per replica: the network's parameters and what the method keeps."""
         network = self.classifier.network
-        statistics = sum(values[0].numel() for values in network.statistics)
-        kinds = {"parameters": 4 * (network.parameter_count + statistics), **self.method.footprint()}
+        kinds = {"parameters": 4 * (network.parameter_count + network.statistic_count), **self.method.footprint()}
         per_replica = {
             kind: size.tolist() if isinstance(size, Tensor) else [size] * len(self.seeds)
             for kind, size in kinds.items()
@@ -446,6 +445,7 @@ def _make_method(
     """The run's method, or the composition of its parts; strengths go to the first part that has one."""
     context = Context(
         classifier=classifier,
+        design=registry.design(run.network),
         stream=stream,
         scenario=run.scenario,
         seeds=[r.seed for r in replicas],
