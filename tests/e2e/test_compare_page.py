@@ -71,7 +71,9 @@ def test_a_curve_over_time_and_smoothed_says_what_its_table_says(server, new_pag
 def test_headings_make_an_outline(server, new_page, recorded):
     lab = new_page(server, "/compare", runs=",".join(recorded))
     metrics(lab)
-    levels = lab.page.evaluate("() => [...document.querySelectorAll('.st-key-page :is(h1,h2,h3,h4,h5,h6)')].map(h => h.tagName)")
+    levels = lab.page.evaluate(
+        "() => [...document.querySelectorAll('.st-key-page :is(h1,h2,h3,h4,h5,h6)')].map(h => h.tagName)"
+    )
     assert levels[0] == "H1" and set(levels[1:]) == {"H2"} and len(levels) > 4
 
 
