@@ -111,11 +111,13 @@ class Learner:
         benchmark: Benchmark,
         report: Callable[[Event], Any],
         control: Control,
-        overall: Callable[[Learner, float], tuple[float, int]] | None = None,
+        overall: Callable[[Learner, float], tuple[float, int, float]] | None = None,
     ):
-        """`overall` turns a group's position into the whole run's, and says what all groups have trained (samples)."""
+        """`overall` turns a group's position into the whole run's, and says what all groups have trained (samples, seconds)."""
         self.run, self.members, self.report, self.control = run, list(members), report, control
-        self.overall = overall or (lambda learner, position: (position, learner.counters.train_samples))
+        self.overall = overall or (
+            lambda learner, position: (position, learner.counters.train_samples, learner.counters.train_seconds)
+        )
         self.device = benchmark.device
         replicas = [run.replicas[i] for i in self.members]
         self.seeds = [r.seed for r in replicas]

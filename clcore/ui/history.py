@@ -118,7 +118,7 @@ def _nothing(filtered: bool) -> None:
         return
     with st.container(border=True, horizontal_alignment="center", key="no-runs"):
         st.space("small")
-        st.markdown(f"#### :material/science: {_('No runs yet')}", text_alignment="center")
+        st.markdown(f"## :material/science: {_('No runs yet')}", text_alignment="center")
         st.caption(_("The Lab opens with an experiment that runs offline in seconds."), text_alignment="center")
         if st.button(_("Start in the Lab"), type="primary", key="to-lab"):
             st.switch_page(LAB)

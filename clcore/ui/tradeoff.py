@@ -223,7 +223,7 @@ def _nothing(store: Store) -> None:
     specs = first_sweep()
     with st.container(border=True, horizontal_alignment="center", key="no-outcomes"):
         st.space("small")
-        st.markdown(f"#### :material/balance: {_('Nothing has been trained yet')}", text_alignment="center")
+        st.markdown(f"## :material/balance: {_('Nothing has been trained yet')}", text_alignment="center")
         st.caption(
             _("Here every configuration will be a point: how much it keeps of old tasks against how well it still learns "
               "new ones. One sweep fills the page: EWC with {strengths} strengths and rehearsal with {budgets} memory budgets "

@@ -8,7 +8,7 @@ from clcore.ui.text import _
 from clcore.ui.tradeoff import choose, conditions_of, tradeoff_view
 
 with st.container(key="page"), designed_errors():
-    st.subheader(_("Trade-off"), anchor=False)
+    st.title(_("Trade-off"), anchor=False)
     store = the_store()
     shown = choose(store)
     if shown is not None:

@@ -38,7 +38,7 @@ def under(path: Path, *places: str) -> bool:
         ("streamlit", ("app.py", "pages", "clcore/ui")),
         ("plotly", ("clcore/charts", "clcore/ui/live_plot.py")),  # live_plot serves plotly's own javascript file
         ("sqlalchemy", ("clcore/store",)),
-        ("subprocess", ("clcore/runner",)),
+        ("subprocess", ("clcore/runner", "clcore/provenance.py")),  # provenance asks git
         ("signal", ("clcore/runner", "clcore/cli.py")),
     ],
 )

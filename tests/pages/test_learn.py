@@ -45,7 +45,7 @@ def test_a_search_without_a_result_says_so(app):
 def test_a_deep_link_opens_a_card(app, name):
     at = app(PAGE, method=name)
     card, sheet = catalogue().method(name), sheets()[name]
-    assert at.subheader[1].value == card.title and at.code[0].value == sheet.steps
+    assert at.header[0].value == card.title and at.code[0].value == sheet.steps
     assert [x.value for x in at.latex] == [f"$$\n{card.formula}\n$$", f"$$\n{sheet.bytes}\n$$"]
     assert sheet.strengths[0] in words(at) and sheet.weaknesses[0] in words(at)
     assert all(f"`{k.name}`" in words(at) for k in card.knobs)

@@ -76,7 +76,7 @@ def _lesson(lesson: Lesson) -> None:
     st.session_state[key("step")] = at
     with st.container(horizontal=True, vertical_alignment="center", key="lesson-head"):
         st.button(_("All lessons"), icon=":material/arrow_back:", key="all-lessons", on_click=_open, args=("",))
-        st.subheader(lesson.title, anchor=False, width="content")
+        st.header(lesson.title, anchor=False, width="content")
         if room := value("class"):
             st.badge(_("class {name}").format(name=room), icon=":material/groups:", color="blue")
     with st.container(horizontal=True, vertical_alignment="center", key="steps"):

@@ -72,7 +72,7 @@ def _gallery() -> None:
     for name, (title, idea) in families().items():
         members = [card for card in cards if card.family == name]
         if members:
-            st.markdown(f"#### {title}")
+            st.markdown(f"## {title}")
             st.caption(idea)
             with st.container(key=f"family-{name}"):
                 _grid(members)
@@ -97,7 +97,7 @@ def _choose(name: str) -> None:
 def _card(card: MethodCard, sheet: Sheet | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="card-head"):
         st.button(_("All methods"), icon=":material/arrow_back:", key="all-methods", on_click=_choose, args=("",))
-        st.subheader(card.title, anchor=False, width="content")
+        st.header(card.title, anchor=False, width="content")
         st.badge(families()[card.family].title, color="blue")
         st.page_link(LAB, label=_("Try it in the Lab"), icon=":material/science:", query_params=try_it(card))
     left, right = st.columns([3, 2], gap="large")
