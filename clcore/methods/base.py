@@ -90,7 +90,8 @@ class Method(Stateful):
     scenarios: ClassVar[tuple[str, ...]] = ("task", "domain", "class")
     scenario_reason: ClassVar[str] = ""  # why not in the others: a clause that refusals and forms put after a colon
     networks: ClassVar[tuple[str, ...]] = ()  # that it works on; none named: on all
-    network_reason: ClassVar[str] = ""  # why not on the others, as a clause
+    network_settings: ClassVar[dict[str, str]] = {}  # that a network must have, where it has that setting
+    network_reason: ClassVar[str] = ""  # why not on others, as a clause
     paper: ClassVar[str] = ""
     formula: ClassVar[str] = ""
     stores: ClassVar[str] = "nothing"

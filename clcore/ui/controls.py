@@ -78,7 +78,9 @@ def experiment_form() -> tuple[RunSpec, ...]:
     )  # fmt: skip
     network = st.session_state.get("network", default["network"])
     default = defaults(question, benchmark, scenarios, network)
-    names = compositions(method_choice(default["method"], scenarios, network), default, scenarios)
+    knobs = [f"{network}.{knob.name}" for knob in catalogue().network(network).knobs]
+    options = {key.split(".")[1]: st.session_state.get(key, default[key]) for key in knobs}
+    names = compositions(method_choice(default["method"], scenarios, network, options), default, scenarios)
     chosen = [catalogue().method(part) for part in dict.fromkeys(part for name in names for part in name.split("+"))]
     memories = _memory_control(default, chosen)
     sweeps = {card.name: _strength_control(card, default) for card in chosen if card.strength}

@@ -67,6 +67,29 @@ def test_a_link_is_the_experiment(app, store):
     assert er.method.settings == {"er.loss": "sum"} and ewc.method.settings == {"ewc.strength": 25.0}
 
 
+def test_a_link_says_which_network_and_how_it_is_set(app, store):
+    at = app(benchmark="split-digits", method=["ewc"], network="cnn", hidden="24", **{"cnn.norm": "batch", "cnn.channels": "8"})
+    at.button(key="run").click().run()
+    (row,) = {row.spec.scenario: row for row in store.runs()}.values()
+    network = row.spec.network
+    assert (network.name, network.hidden, network.settings) == ("cnn", (24,), {"norm": "batch", "channels": 8})
+    assert set(at.query_params) == {"benchmark", "method", "network", "hidden", "cnn.norm", "cnn.channels", "x"}
+
+
+def test_another_network_brings_its_own_widths_and_settings(app, store):
+    at = app(benchmark="split-digits", method=["finetune", "pnn"], scenario=["task"])
+    at.selectbox(key="network").set_value("vgg-small").run()
+    assert at.text_input(key="hidden").value == "256" and at.number_input(key="vgg-small.channels").value == 32
+    said = words(at)
+    assert "not on the network Small VGG" in said and "pnn does not work on the network vgg-small: its columns" in said
+    assert at.button(key="run").disabled
+    at.selectbox(key="network").set_value("resnet18-slim").run()
+    assert at.text_input(key="hidden").value == "none" and at.text_input(key="hidden").disabled
+    at.selectbox(key="network").set_value("mlp").run()
+    assert at.text_input(key="hidden").value == "100,100" and not at.button(key="run").disabled
+    assert "network" not in at.query_params
+
+
 def test_a_sweep_is_one_run_with_many_replicas(app, store):
     at = app(question="strength")
     at.button(key="run").click().run()
