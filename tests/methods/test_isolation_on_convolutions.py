@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from clcore.errors import RequestError
+from clcore.methods.base import PhaseResult
 from clcore.methods.parts import reserve
 from clcore.methods.parts.own_norms import norm_layers
 from clcore.methods.parts.ownership import FREE, RESERVED
@@ -334,6 +335,19 @@ def test_cpg_grows_channels_and_old_answers_stay(network):
         wide.norms[0].bias += 1
         wide.convolutions[0].bias += 1
     assert all(torch.equal(method.predict(x, task), answers[task]) for task in range(2))
+
+
+def test_cpgs_reference_has_running_statistics_of_its_own_and_leaves_none_behind():
+    learner = trained(run_of("cpg", CNN_BATCH), tasks=1)
+    method, statistics = learner.method, learner.classifier.network.statistics
+    before = [values.clone() for values in statistics]
+    plan = method.phases(learner.stream.tasks[1])
+    assert next(plan).name == "reference"
+    assert all(not mean.any() and bool((var == 1).all()) for mean, var in zip(statistics[::2], statistics[1::2], strict=True))
+    for values in statistics:
+        values += 1  # as if it had been trained
+    goal = torch.ones(2, dtype=torch.float64)
+    assert plan.send(PhaseResult(goal, lambda: goal)).name == "train" and identical(before, statistics)
 
 
 def test_cpg_in_a_run_that_grows():
