@@ -38,7 +38,7 @@ from clcore.ui.live_plot import live_plot
 from clcore.ui.running import headline, method_title
 from clcore.ui.states import face
 from clcore.ui.text import _, n_
-from clcore.ui.url import Query, adopt, publish, read
+from clcore.ui.url import Query, adopt, publish, read, unknown, warn
 
 LAB, PAGE = "pages/lab/lab.py", "pages/results/compare.py"
 NEWEST = 200  # runs offered in the list
@@ -62,7 +62,7 @@ def compare_page(store: Store) -> None:
     with head:
         st.title(_("Compare"), anchor=False)
         rows = _chosen_runs(store)
-    _say(st.session_state.get("compare-problems", ()))
+    warn(st.session_state.get("compare-problems", ()))
     if not rows:
         publish("compare", {"runs": None})
         _nothing_chosen(store)
@@ -104,17 +104,11 @@ def _values_of(store: Store, query: Query) -> dict[str, Any]:
         try:
             values[key] = read(query[key], default, ALLOWED.get(key)) if key in query else default
         except LabError as error:
-            problems.append(f"`{key}`: {error}.")
+            problems.append(f"`{key}`: {error}")
             values[key] = default
     values |= {f"compare-{key}": query.get(key, [""])[-1] for key in ("first", "second")}
-    unknown = [key for key in query if key not in {"runs", "hide", "first", "second", *DEFAULTS} and key[:5] != "embed"]
-    problems += [_("`{key}` is unknown.").format(key=key) for key in unknown]
+    problems += unknown(query, {"runs", "hide", "first", "second", *DEFAULTS})
     return values | {"compare-problems": problems, "compare-fresh": True}
-
-
-def _say(problems: Sequence[str]) -> None:
-    if problems:
-        st.warning(_("Some of this link could not be used.") + " " + " ".join(problems), icon=":material/link_off:")
 
 
 def _chosen_runs(store: Store) -> list[RunRow]:

@@ -83,9 +83,17 @@ function paint(value, colors) {
   return `rgba(${r},${g},${b},${a * Number(opacity || 1)})`;
 }
 
-// A replay shows the figure as it was when its clock (replay.py) stood at `at`: the curves up to there, the cursor there.
-// Curves are the traces of a legend group.
+// A replay shows the figure as it was when its clock (replay.py) stood at `at`: the curves up to there, the cursor there;
+// of a film, the last frame up to there. Curves are the traces of a legend group; a frame's name is its time.
 function until(figure, at) {
+  if (figure.frames) {
+    const frame = figure.frames.findLast((one) => Number(one.name) <= at + 1e-6) || figure.frames[0];
+    const shown = (trace, i) => {
+      const part = frame.data[i];
+      return { ...trace, ...part, marker: part.marker ? { ...trace.marker, ...part.marker } : trace.marker };
+    };
+    return { data: figure.data.map(shown), layout: { ...figure.layout, ...frame.layout } };
+  }
   const cut = (trace) => {
     if (!trace.legendgroup) return trace;
     const seen = trace.x.map((x, i) => i).filter((i) => trace.x[i] <= at + 1e-6);
@@ -116,9 +124,11 @@ async function draw(state, { spec, library: url, alt, failure, saves, clock }, t
   if (state.spec === spec && state.look === look && state.at === at) return;
   try {
     await load(url);
-    let figure = paint(JSON.parse(spec), colors);
-    if (at !== undefined) figure = until(figure, at);
-    figure.layout.font = { ...figure.layout.font, family: font };
+    if (state.spec !== spec || state.look !== look || !state.painted) {
+      state.painted = paint(JSON.parse(spec), colors);
+      state.painted.layout.font = { ...state.painted.layout.font, family: font };
+    }
+    const figure = at === undefined ? state.painted : until(state.painted, at);
     plot.style.height = figure.layout.height + 'px';
     plot.setAttribute('role', 'figure');  // not 'img': its buttons can be reached by keyboard
     plot.setAttribute('aria-label', alt);
@@ -133,7 +143,7 @@ async function draw(state, { spec, library: url, alt, failure, saves, clock }, t
     };
     const layout = { ...figure.layout, autosize: true };
     if (matchMedia('(hover: none)').matches) layout.dragmode = false;  // a finger on a chart scrolls the page
-    await window.Plotly.react(plot, { data: figure.data, layout, config, frames: figure.frames || [] });
+    await window.Plotly.react(plot, { data: figure.data, layout, config });
     for (const button of plot.querySelectorAll('.modebar-btn')) {  // zoom and pan need a mouse: no stops for the keyboard
       button.tabIndex = Object.values(saves).includes(button.dataset.title) ? 0 : -1;
     }
@@ -226,7 +236,7 @@ def live_plot(
 ) -> None:
     """Draws or updates the figure on the node called `key`; colours may be theme tokens (`clcore.charts.theme`).
 
-    A figure with `frames` is a film: its own buttons and slider play them in the browser, without asking the server.
+    A figure with `frames` is a film: the clock's time chooses the one that is shown.
     `alt` is read aloud in place of the picture. `on_click` is called with the id of a point (its trace's `ids`) before the
     page runs again. `clock`: the name of a replay clock (replay.py) that the figure follows.
     """

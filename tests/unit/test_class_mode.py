@@ -100,7 +100,7 @@ def test_every_place_in_the_queue_has_its_reason(store):
     store.want(waiting[1].id, "cancel")
     assert reasons(store.queue_places(), busy, runner=True)[1] == "It is being cancelled."
     frame = queue_frame(waiting, ["…"] * 3, [None, Start(0.0, False), Start(65.0, True)], person="Lin")
-    assert list(frame["starts"]) == ["unknown", "now", "in 1:05 at the latest"]
+    assert list(frame["starts"]) == ["unknown", "now", "within 1:05"]
     assert list(frame["who"]) == ["Lin (you)", "Ada", "Ada"] and list(frame["place"]) == [1, 2, 3]
 
 

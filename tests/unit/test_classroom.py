@@ -63,7 +63,8 @@ def test_a_class_is_collected_and_only_named_ones_are_classes(tmp_path):
 def test_the_table_of_a_class_has_a_row_for_every_number_and_vote():
     at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     steps = [(name, one.title, step) for name, one in lessons().items() for step in one.steps]
-    place, title, curve = next(found for found in steps if (found[2].question.kind, found[2].question.metric) == ("curve", "acc"))
+    of = [(s.question.kind, s.question.metric) for _, _, s in steps]
+    place, title, curve = steps[of.index(("curve", "acc"))]
     home, _title, voted = next(found for found in steps if found[2].question.kind == "vote")
     option = voted.question.options[1]
     frame = predictions_frame([

@@ -225,7 +225,7 @@ def _columns() -> dict:
     return {
         "place": c.NumberColumn(_("Place"), width=50),
         "who": c.TextColumn(_("Who"), width=90),
-        "run": c.TextColumn(_("Run"), width=270),
+        "run": c.TextColumn(_("Run"), width=255),
         "device": c.TextColumn(_("Device"), width=55),
         "waits": c.TextColumn(_("Waits"), width=55),
         "starts": c.TextColumn(_("Starts"), width=110),

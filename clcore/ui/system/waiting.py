@@ -63,7 +63,7 @@ def start_words(start: Start | None) -> str:
     if start.seconds < 1:
         return _("now")
     time = duration(start.seconds)
-    return _("in {time} at the latest").format(time=time) if start.latest else _("in about {time}").format(time=time)
+    return _("within {time}").format(time=time) if start.latest else _("in about {time}").format(time=time)
 
 
 def queue_frame(
