@@ -261,8 +261,11 @@ def _watch(store, step: Step, question: str, mine, answer, rows: list[RunRow], a
             _told(step, mine, rows)
 
 
-def _chart(step: Step, question: str, answer: Any, rows: list[RunRow], crowd: list[Any]) -> None:
+def _chart(
+    step: Step, question: str, answer: Any, rows: list[RunRow], crowd: list[Any], *, drawable: bool = False
+) -> None:
     asked = step.question
+    drawing = _drawing(question, asked) if drawable else None
     series = [series_of(row.id) for row in rows]
     lines = (
         _truths(asked, series) if len(rows) == len(step.runs()) else [[None] * _width(asked) for _o in asked.options]
@@ -273,8 +276,9 @@ def _chart(step: Step, question: str, answer: Any, rows: list[RunRow], crowd: li
             st.caption(_where(rows, series), width="content")
     ready = series if len(rows) == len(step.runs()) else []
     figure = _figure(asked, question, answer, lines, crowd, rows, ready)
-    live_plot(figure, key=f"prediction-{question.replace('/', '-')}", alt=_alt(step, rows))
-    st.caption(_basis(asked, lines, crowd))
+    live_plot(figure, key=f"prediction-{question.replace('/', '-')}", alt=_alt(step, rows), drawing=drawing)
+    hint = _("Draw your prediction into the chart, or give its numbers.") + " " if drawing else ""
+    st.caption(hint + _basis(asked, lines, crowd))
     with st.expander(_("Show as table"), icon=":material/table:"):
         st.dataframe(prediction_table(asked, answer, lines), hide_index=True,
                      alt=_("Prediction and truth"))  # fmt: skip
