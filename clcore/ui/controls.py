@@ -396,7 +396,12 @@ def _range(key: str) -> dict[str, float]:
 
 def publish_link() -> None:
     """Writes the controls, the view and the experiment shown into the URL."""
-    publish("lab", params_of(st.session_state) | {"x": st.query_params.get("x")})
+    publish("lab", link_params())
+
+
+def link_params() -> dict[str, Any]:
+    """The URL parameters of what is on the page now; None for those that stay out."""
+    return params_of(st.session_state) | {"x": st.query_params.get("x")}
 
 
 def _budgets() -> list[int]:

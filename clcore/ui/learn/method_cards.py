@@ -44,13 +44,13 @@ def found(search: str) -> list[MethodCard]:
 
 
 def try_it(card: MethodCard) -> dict[str, list[str]]:
-    """The link to the Lab with this method beside fine-tuning, in a scenario that it works in."""
+    """The link to the Lab with this method after fine-tuning, its baseline, in a scenario that it works in."""
     question = next(iter(presets()))
     state = defaults(question)
     if "domain" not in card.scenarios:
         scenario = "class" if "class" in card.scenarios else "task"
         state = defaults(question, "split-digits", [scenario]) | {"scenario": [scenario]}
-    state["method"] = list(dict.fromkeys((card.name, BASELINE)))
+    state["method"] = list(dict.fromkeys((BASELINE, card.name)))
     params = params_of(state | {"question": question})
     return {name: written(v) for name, v in params.items() if v is not None}
 
