@@ -52,8 +52,8 @@ def check_fits(run: RunSpec, benchmark: Benchmark, outputs: int, device: torch.d
     if fixed >= free:
         raise TooLarge(
             f"What a step of {run.batch_size} examples keeps of one network needs about {(fixed - data) / 2**30:.1f} GiB, but "
-            f"{(free - data) / 2**30:.1f} GiB are free on {device} beside the data of {run.benchmark}: choose a smaller batch or "
-            "network."
+            f"{(free - data) / 2**30:.1f} GiB are free on {device} beside the data of {run.benchmark}: choose a smaller batch "
+            "or network."
         )
     fitting = int((free - fixed) // each)
     advice = f"at most {fitting} replicas of this network would fit" if fitting else "choose a smaller network"

@@ -101,7 +101,7 @@ class NetworkChoice(_Frozen):
         """A network without settings is written as it was before networks had any: digests and links stay."""
         written = handler(self)
         if not self.settings:
-            del written["settings"]
+            written.pop("settings", None)  # already gone where defaults are left out
         return written
 
     @property
