@@ -125,6 +125,14 @@ class BenchmarkCard(_Card):
     training: Training
     shape: tuple[int, ...] = ()  # of an input: (channels, height, width), or (numbers,)
 
+    def input_shape(self, options: Mapping[str, Any]) -> tuple[int, ...]:
+        """Of an input with these options, all of them given; () where a frozen network's features stand for the images."""
+        if options.get("features", "none") != "none":
+            return ()
+        if self.own_data:
+            return 1 if options["grey"] else 3, options["size"], options["size"]
+        return self.shape
+
 
 class NetworkCard(_Card):
     hidden: tuple[int, ...] | None = None  # its usual fully connected layers; None: what suits the benchmark

@@ -175,7 +175,7 @@ class _Conditions(_Frozen):
                         what=f"{self.benchmark}.{knob.name}", scenario=scenario_word(knob.scenario)
                     )
                 )
-        check_network(self.network, card)
+        check_network(self.network, card, card.input_shape(self.benchmark_options))
         if self.optimizer.name != "sgd" and self.optimizer.momentum:
             raise RequestError(
                 f"momentum = {self.optimizer.momentum:g} belongs to SGD; with {self.optimizer.name} leave it at 0, "
@@ -350,8 +350,8 @@ def check_composable(names: Sequence[str], composable: Sequence[bool]) -> None:
             )
 
 
-def check_network(choice: NetworkChoice, benchmark: BenchmarkCard) -> None:
-    """Raises RequestError when a network's widths or settings are not allowed, or the benchmark's inputs do not suit it."""
+def check_network(choice: NetworkChoice, benchmark: BenchmarkCard, shape: tuple[int, ...]) -> None:
+    """Raises RequestError when a network's widths or settings are not allowed, or inputs of this `shape` do not suit it."""
     card = catalogue().network(choice.name)
     if choice.hidden and not card.takes_hidden:
         raise RequestError(
@@ -365,14 +365,19 @@ def check_network(choice: NetworkChoice, benchmark: BenchmarkCard) -> None:
     options = choice.options
     if not card.pictures:
         return
-    if len(benchmark.shape) < 2:
+    if not shape:
+        raise RequestError(
+            _("{network} needs pictures, and inputs of {benchmark} are features here: choose the network mlp, or features = "
+              "none.").format(network=card.name, benchmark=benchmark.name)
+        )  # fmt: skip
+    if len(shape) < 2:
         raise RequestError(
             _("{network} needs pictures, and an input of {benchmark} is {n} numbers: choose the network mlp.").format(
-                network=card.name, benchmark=benchmark.name, n="×".join(map(str, benchmark.shape))
+                network=card.name, benchmark=benchmark.name, n="×".join(map(str, shape))
             )
         )
     times = options[card.halvings] if isinstance(card.halvings, str) else card.halvings
-    height, width = benchmark.shape[-2:]
+    height, width = shape[-2:]
     if min(height, width) < 2**times:
         raise RequestError(
             _("{network} halves its pictures {times} times, for which {benchmark}'s, of {height}×{width}, are too small: "

@@ -103,6 +103,25 @@ def test_what_a_network_cannot_do_is_refused_with_a_sentence(benchmark, choice, 
         make(RunSpec, benchmark=benchmark, scenario="domain", method={"name": "finetune"}, network=choice)
 
 
+@pytest.mark.parametrize(
+    "benchmark, options, blocks, sentence",
+    [
+        ("split-cifar100", {"features": "resnet18"}, 2, "inputs of split-cifar100 are features here"),
+        ("image-folder", {"path": "pictures", "size": 8}, 4, "image-folder's, of 8×8, are too small"),
+        ("image-folder", {"path": "pictures", "size": 16}, 4, ""),
+        ("split-cifar100", {}, 5, ""),
+    ],
+)  # fmt: skip
+def test_what_a_network_sees_depends_on_the_benchmarks_options(benchmark, options, blocks, sentence):
+    cnn = {"name": "cnn", "settings": {"blocks": blocks}}
+    given = dict(benchmark=benchmark, options=options, scenario="task", method={"name": "finetune"}, network=cnn)
+    if not sentence:
+        assert make(RunSpec, **given).network.name == "cnn"
+        return
+    with pytest.raises(RequestError, match=sentence):
+        make(RunSpec, **given)
+
+
 def test_a_network_brings_its_own_widths_and_its_usual_settings_go_without_saying():
     assert make(NetworkChoice).hidden == (100, 100) and make(NetworkChoice, name="vgg-small").hidden == (256,)
     assert make(NetworkChoice, name="cnn").hidden == () and make(NetworkChoice, name="cnn", hidden=(9,)).hidden == (9,)
