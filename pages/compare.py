@@ -1,8 +1,4 @@
-"""Not a page: it only lets a fresh server find /compare.
-
-Until `st.navigation` has run once, Streamlit looks for a requested page among `pages/*.py`, and answers "Page not found"
-for one that is not there. What it finds here is the app, which then shows pages/results/compare.py.
-"""
+"""Not a page: it only lets a fresh server find /compare; runs.py says why."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Not a page: it only lets a fresh server find /learn, as runs.py explains."""
+"""Not a page: it only lets a fresh server find /learn; runs.py says why."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Not a page: it only lets a fresh server find /system; pages/runs.py says why."""
+"""Not a page: it only lets a fresh server find /system; runs.py says why."""
 
 import runpy
 from pathlib import Path

@@ -97,6 +97,7 @@ def sweep_figure(
             ],
             annotations=[
                 {"xref": "x", "yref": "paper", "x": at, "y": 1, "yanchor": "bottom", "showarrow": False,
+                 "xanchor": _side((at - low) / (high - low) if high > low else 0.5),
                  "font": {"size": 11, "color": "@text/0.8"}, "visible": best is not None,
                  "text": "" if best is None else best.words},
             ],
@@ -111,6 +112,11 @@ def sweep_figure(
             margin={"l": 44, "r": 10, "t": 22, "b": 70},
         ),
     }  # fmt: skip
+
+
+def _side(share: float) -> str:
+    """Which end of a text stands at its place, so that it stays inside of the chart."""
+    return "left" if share < 0.15 else "right" if share > 0.85 else "center"
 
 
 def _band(rows: pd.DataFrame, places: dict[float, float]) -> tuple[list[float | None], list[float | None]]:

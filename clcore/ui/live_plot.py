@@ -311,6 +311,17 @@ def publish_plotly() -> Path:
     return target
 
 
+class Written(NamedTuple):
+    """A figure as the browser gets it: written once where many look at it."""
+
+    text: str
+    height: int
+
+
+def written(figure: dict[str, Any]) -> Written:
+    return Written(json.dumps(figure, separators=(",", ":")), figure["layout"]["height"])
+
+
 class Drawing(NamedTuple):
     """What a viewer may draw into the trace of a figure whose `meta` is "drawn": numbers from `low` to `high` in steps.
 
@@ -327,7 +338,7 @@ class Drawing(NamedTuple):
 
 
 def live_plot(
-    figure: dict[str, Any],
+    figure: dict[str, Any] | Written,
     key: str,
     *,
     alt: str,
@@ -341,9 +352,10 @@ def live_plot(
     `alt` is read aloud in place of the picture. `on_click` is called with the id of a point (its trace's `ids`) before the
     page runs again. `clock`: the name of a replay clock (replay.py) that the figure follows.
     """
+    text, height = figure if isinstance(figure, Written) else written(figure)
     data = {
-        "spec": json.dumps(figure, separators=(",", ":")),
-        "height": figure["layout"]["height"],
+        "spec": text,
+        "height": height,
         "library": f"app/static/{_library_name()}",
         "alt": alt,
         "clock": clock,

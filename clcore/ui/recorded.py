@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from clcore.charts.per_task import per_task_figure
 from clcore.demonstrations.recorded import Recorded, recorded
-from clcore.frames import Config, Series
+from clcore.frames import Series
 from clcore.spec import RunSpec
 from clcore.text import language
 from clcore.ui.live_plot import live_plot
 from clcore.ui.replay import replay_clock
-from clcore.ui.running import PANEL_HEIGHT, config_words, headline, method_title, panel_grid, percent_table, result_line
+from clcore.ui.running import config_words, curves, headline, method_title, panel_grid, percent_table, result_line
 from clcore.ui.text import _
 
 CLOCK = "recorded"
@@ -51,7 +49,9 @@ def _panel(spec: RunSpec, series: Series, *, key: str) -> None:
     st.markdown(f"**{method_title(spec.method.name)}**", help=" ".join(card.summary for card in spec.method.cards))
     result = result_line(series, config)
     live_plot(
-        _curves(series.run_id, config, language(), series),
+        curves(
+            series.run_id, series.seq, config, tuple(series.tasks), 0.0, "tasks", series.started.epochs, language(), None, series
+        ),
         key=key, clock=CLOCK,
         alt=_("Recorded accuracy of {method} on each task while it learns one after the other. {result}").format(
             method=method_title(spec.method.name), result=result
@@ -60,14 +60,6 @@ def _panel(spec: RunSpec, series: Series, *, key: str) -> None:
     part = spec.method.swept_part
     words = config_words(config, part.strength.symbol if part else "")
     st.caption(" · ".join(filter(None, [words, _("at the end: {result}").format(result=result)])))
-
-
-@st.cache_data(show_spinner=False)
-def _curves(run_id: str, config: Config, language: str, _series: Series) -> dict[str, Any]:
-    return per_task_figure(
-        _series.curves(config), _series.task_ends(config), _series.tasks, chance=_series.chance(), position=0.0,
-        epochs=_series.started.epochs, revision=run_id, height=PANEL_HEIGHT,
-    )  # fmt: skip
 
 
 def _matrices(shown: Recorded) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from clcore.ui import insight, states
 from clcore.ui.controls import publish_link
 from clcore.ui.explanation import Story, explain, spoken
 from clcore.ui.frame import series_of, the_store
-from clcore.ui.live_plot import live_plot
+from clcore.ui.live_plot import Written, live_plot, written
 from clcore.ui.proof import proof_badge
 from clcore.ui.switches import around_the_switch
 from clcore.ui.text import _, n_
@@ -219,7 +219,8 @@ def planned_tasks(spec: RunSpec) -> int | None:
 
 
 def _explanation(stories: Sequence[Story]) -> None:
-    told = explain(stories)
+    looks = tuple((s.series.run_id, s.series.seq, *s._replace(series=None)) for s in stories)
+    told = _sentences(looks, language(), stories)
     if not told:
         return
     shown, rest = told[:SENTENCES], told[SENTENCES:]
@@ -229,6 +230,12 @@ def _explanation(stories: Sequence[Story]) -> None:
         if rest:
             with st.expander(n_("{n} more sentence", "{n} more sentences", len(rest)), type="compact"):
                 st.markdown("\n".join(f"- {sentence}" for sentence in rest))
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def _sentences(looks: tuple, language: str, _stories: Sequence[Story]) -> list[str]:
+    """Told once per event, whoever looks."""
+    return explain(_stories)
 
 
 def _story(row: RunRow, series: Series, rows: Sequence[RunRow]) -> Story:
@@ -293,7 +300,7 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
         st.skeleton(height=PANEL_HEIGHT)
         return
     live_plot(
-        _curves(
+        curves(
             row.id, series.seq, config, tuple(tasks), series.position if row.live and series.started else None,
             st.session_state.get("axis") or "tasks", series.started.epochs if series.started else row.spec.epochs,
             language(), stream_blur(row.spec), series,
@@ -312,7 +319,7 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
-def _curves(
+def curves(
     run_id: str,
     seq: int,
     config: Config,
@@ -323,13 +330,13 @@ def _curves(
     language: str,
     blur: float | None,
     _series: Series,
-) -> dict[str, Any]:
+) -> Written:
     """The figure of a run's curves: built once per event, whoever looks."""
     live, ends = _series.curves(config), _series.task_ends(config)
-    return per_task_figure(
+    return written(per_task_figure(
         live, ends, tasks, chance=_series.chance(), position=position, epochs=epochs, x=x, revision=run_id,
         height=PANEL_HEIGHT, blur=blur,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def _state_note(row: RunRow) -> str:
@@ -397,8 +404,9 @@ def _details(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
         with right:
             _tiles(one, config)
         around_the_switch(row, one, config)
-    with st.expander(_("Show as table"), icon=":material/table:", key="table"):
-        _tables(row, one, config)
+    with st.expander(_("Show as table"), icon=":material/table:", key="table", on_change="rerun") as box:
+        if box.open:  # every viewer would pay for them at every look
+            _tables(row, one, config)
     insight.look_inside(row, one, config, labels[row.id], setting_words(row, one))
 
 
