@@ -50,7 +50,8 @@ def _panel(spec: RunSpec, series: Series, *, key: str) -> None:
     result = result_line(series, config)
     live_plot(
         curves(
-            series.run_id, series.seq, config, tuple(series.tasks), 0.0, "tasks", series.started.epochs, language(), None, series
+            series.run_id, series.seq, config, tuple(series.tasks), 0.0, "tasks", series.started.epochs, language(),
+            None, series,
         ),
         key=key, clock=CLOCK,
         alt=_("Recorded accuracy of {method} on each task while it learns one after the other. {result}").format(
