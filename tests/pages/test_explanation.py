@@ -102,7 +102,7 @@ def test_a_regularizer_that_keeps_more_is_not_excused():
 
 def test_divergence_comes_first():
     told = explain([story(experiment("ewc", seeds=2, strengths=(1, 10))[0], diverged=(1,))])
-    assert told[0].startswith("1 of 4 networks") and "at 10" in told[0]
+    assert told[0].startswith("1 of 4 networks") and "at λ = 10" in told[0]
 
 
 @pytest.mark.parametrize(
