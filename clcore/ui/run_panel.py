@@ -85,7 +85,7 @@ def run_panel(row: RunRow, series: Series, place: int | None) -> None:
     )  # fmt: skip
     # Below the chart, so that words of different length leave the charts of neighbouring panels side by side.
     note = config_words(config, symbol) if len(series.configs) == 1 else ""
-    st.caption(" · ".join(filter(None, [note, result_line(series, config)])))
+    st.caption(" · ".join(filter(None, [note, result_line(series, config), _lost(series, config)])))
     proof_badge(series.verdicts(config))
     if series.started is not None and series.started.note:
         st.caption(series.started.note)
@@ -127,6 +127,12 @@ def _failure(row: RunRow) -> None:
     if row.traceback:
         with st.expander(_("Details for a bug report"), icon=":material/terminal:"):
             st.code(row.traceback, language=None)
+
+
+def _lost(series: Series, config: Config) -> str:
+    """In which tasks networks diverged, where the curves end."""
+    tasks = sorted({series.diverged[i][1].task for i in series.members(config) if i in series.diverged})
+    return _("lost in {tasks}").format(tasks=", ".join(f"T{k}" for k in tasks)) if tasks else ""
 
 
 def result_line(series: Series, config: Config) -> str:
