@@ -29,7 +29,7 @@ from clcore.spec import RunSpec
 from clcore.store import LIVE, STATES, RunRow, Store
 from clcore.ui.classroom import may_steer, me, owner_words
 from clcore.ui.links import link_of
-from clcore.ui.running import method_title
+from clcore.ui.run_words import method_title
 from clcore.ui.states import duration, face, plain_mark
 from clcore.ui.text import _, n_
 from clcore.ui.url import Query, adopt, publish

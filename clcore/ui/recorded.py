@@ -13,7 +13,9 @@ from clcore.spec import RunSpec
 from clcore.text import language
 from clcore.ui.live_plot import live_plot
 from clcore.ui.replay import replay_clock
-from clcore.ui.running import config_words, curves, headline, method_title, panel_grid, percent_table, result_line
+from clcore.ui.run_details import percent_table
+from clcore.ui.run_panel import curves, panel_grid, result_line
+from clcore.ui.run_words import config_words, headline, method_title
 from clcore.ui.text import _
 
 CLOCK = "recorded"

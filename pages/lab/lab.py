@@ -8,7 +8,8 @@ from clcore.ui.controls import experiment_form, publish_link
 from clcore.ui.frame import designed_errors, the_store, wake_runner
 from clcore.ui.lab import action_row
 from clcore.ui.recorded import recorded_view
-from clcore.ui.running import preview, running_view, shown_experiment
+from clcore.ui.run_panel import preview
+from clcore.ui.running import running_view, shown_experiment
 from clcore.ui.states import is_live
 from clcore.ui.text import _
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from clcore.ui.comparing import compare_page
+from clcore.ui.compare.page import compare_page
 from clcore.ui.frame import designed_errors, the_store
 
 with st.container(key="page"), designed_errors():

@@ -85,7 +85,7 @@ TORCH_FREE = (
     "clcore.runner.launch", "clcore.charts.per_task", "clcore.charts.matrix", "clcore.charts.sweep", "clcore.ui.lab",
     "clcore.ui.history", "clcore.accounting", "clcore.outcomes", "clcore.tradeoff", "clcore.charts.tradeoff",
     "clcore.ui.tradeoff.view", "clcore.statistics", "clcore.comparison", "clcore.export.html", "clcore.export.importing",
-    "clcore.ui.comparing", "clcore.ui.learn.page",
+    "clcore.ui.compare.page", "clcore.ui.learn.page",
     "clcore.ui.system.activity", "clcore.ui.system.people", "clcore.ui.system.installation", "clcore.diagnostics",
     "clcore.datasets", "clcore.picture_folders", "clcore.runner.load",
     "clcore.insights", "clcore.packing", "clcore.charts.kinds",

@@ -130,6 +130,8 @@ def test_groups_do_not_change_results(monkeypatch):
     progress = [e for e in events if isinstance(e, Progress)]
     assert [e.position for e in progress] == sorted(e.position for e in progress) and progress[-1].position == 3.0
     assert progress[-1].train_samples == events[-1].result["train_samples"]
+    told, total = progress[-1].train_seconds, events[-1].result["train_seconds"]
+    assert 0.6 * total < told <= total  # of all three groups, not of the one that reports
 
 
 def test_live_evaluation_does_not_disturb_unequal_replicas():

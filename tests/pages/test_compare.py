@@ -10,7 +10,7 @@ from clcore.export import tables
 from clcore.export.importing import import_results
 from clcore.store import open_store
 from clcore.store.tables import events, runs
-from clcore.ui.comparing import document
+from clcore.ui.compare.files import document
 from tests.pages.recorded import experiment, play
 
 PAGE = "pages/results/compare.py"

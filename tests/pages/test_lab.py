@@ -205,6 +205,7 @@ def test_one_seed_claims_no_interval(app, store):
 def test_diverged_is_counted_not_averaged(app, store):
     at = app(x=play(store, experiment(seeds=5)[0], diverged=(0, 2)))
     assert at.metric[0].value == "–" and at.metric[0].delta == "2 of 5 diverged"
+    assert "2 of 5 diverged · lost in T2" in words(at)
     assert "2 of 5 networks" in words(at)
 
 

@@ -13,7 +13,7 @@ from clcore.catalogue import catalogue
 from clcore.charts import theme
 from clcore.charts.matrix import matrix_figure, matrix_height
 from clcore.charts.per_task import MAX_POINTS, per_task_figure, thinned
-from clcore.charts.sweep import best_strength, strength_places, sweep_figure
+from clcore.charts.sweep import Best, best_strength, strength_places, sweep_figure
 from clcore.charts.switch import switch_figure
 from clcore.charts.words import spread_words
 from clcore.frames import COLUMNS, Config, Series
@@ -83,6 +83,13 @@ def test_thinning_keeps_the_last_point():
     frame = pd.DataFrame([(i / 100, 1, i / 1000, 0, 1, 3, 0, 3) for i in range(1000)], columns=EMPTY.columns)
     thin = thinned(frame)
     assert len(thin) <= MAX_POINTS and thin.iloc[-1]["mean"] == 0.999
+
+
+@pytest.mark.parametrize(("at", "side"), [(1.0, "left"), (10.0, "center"), (100.0, "right")])
+def test_the_words_over_a_strength_stay_inside_of_the_chart(at, side):
+    frame = pd.DataFrame([], columns=["strength", "curve", *COLUMNS])
+    figure = sweep_figure(frame, (1.0, 10.0, 100.0), best=Best(at, None, None, "best"))
+    assert figure["layout"]["annotations"][0]["xanchor"] == side
 
 
 def test_a_band_of_a_sweep_has_a_gap_where_a_strength_diverged():

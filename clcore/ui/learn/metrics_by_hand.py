@@ -10,7 +10,7 @@ import streamlit as st
 from clcore.charts.worked import marked_matrix
 from clcore.ui.learn.link import TASKS, key, parsed, value, written
 from clcore.ui.live_plot import live_plot
-from clcore.ui.running import signed
+from clcore.ui.run_words import signed
 from clcore.ui.text import _
 from clcore.worked import Worked, worked
 

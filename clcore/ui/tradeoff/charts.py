@@ -14,7 +14,7 @@ from clcore.export.words import condition_name
 from clcore.outcomes import differences
 from clcore.tradeoff import Chosen, Path, bytes_per_example, chosen, representative, sweep
 from clcore.ui.live_plot import live_plot
-from clcore.ui.running import method_title
+from clcore.ui.run_words import method_title
 from clcore.ui.text import _, n_
 from clcore.ui.tradeoff.choice import COMPUTE, Shown
 from clcore.ui.tradeoff.fold import Folded, cards_of, path_words

@@ -15,7 +15,7 @@ from clcore.outcomes import references
 from clcore.settings import settings
 from clcore.text import language
 from clcore.tradeoff import Path, name_of, paths, table
-from clcore.ui.running import config_words, method_title
+from clcore.ui.run_words import config_words, method_title
 from clcore.ui.tradeoff.choice import Shown
 
 

@@ -6,7 +6,8 @@ import streamlit as st
 
 from clcore.ui import states
 from clcore.ui.frame import the_store, wake_runner
-from clcore.ui.running import POLL_SECONDS, method_title
+from clcore.ui.run_words import method_title
+from clcore.ui.running import POLL_SECONDS
 from clcore.ui.sweep_builder import builder_controls, builder_params
 from clcore.ui.text import n_
 from clcore.ui.tradeoff import charts
