@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +25,12 @@ def commit(root: Path = ROOT) -> dict[str, str | bool] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return {"hash": name, "modified": bool(changed.strip())}
+
+
+@cache
+def this_process() -> dict[str, str | bool] | None:
+    """The commit when the first run of this process started: later changes of the files do not reach code that is loaded."""
+    return commit()
 
 
 def commit_words(found: dict[str, str | bool] | None) -> str:

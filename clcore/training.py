@@ -64,7 +64,7 @@ class _Session:
         self.validation: list[Rows | None] = []
         self.footprints: list[list[dict[str, int]]] = []
         self.learners: list[Learner] = []
-        self.commit = provenance.commit()  # now: the files may change while this trains
+        self.commit = provenance.this_process()
         self.device = capacity.choose_device(run.device)
         _wake(self.device)
         build = registry.find("benchmark", run.benchmark, registry.benchmarks())
