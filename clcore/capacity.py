@@ -13,7 +13,7 @@ from clcore.errors import RequestError, TooLarge
 from clcore.spec import RunSpec
 
 # Measured (docs/speed.md): beyond about this many bytes of weights side by side, a step falls out of the cache.
-_CPU_CACHE_BYTES = 5 << 20
+_CPU_CACHE_BYTES = 10 << 20
 # Of the copies that a method declares (weights, gradients, two moments, importance, centre, two caches), those that any has.
 _SHARED_COPIES = 4
 

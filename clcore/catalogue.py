@@ -73,6 +73,7 @@ class MethodCard(_Card):
     paper: str
     formula: str
     stores: str
+    composable: bool = True  # False: it changes how the network computes, so it works alone
     owns: tuple[str, ...] = ()  # ★ seams (methods/base.py): of two methods that own one, only one can be in a composition
     sweep: tuple[float, ...] = ()
     recommended: tuple[Recommendation, ...] = ()

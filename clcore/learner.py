@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -371,13 +372,11 @@ def _backward(terms: Terms, parameters: list[torch.nn.Parameter]) -> None:
 def _small(values: Tensor) -> list:
     """`values` (K, …) as nested lists of four significant digits, None for what is not finite; at most the first rows."""
     rows = max(1, _INSIGHT_NUMBERS // max(1, values[0].numel()))
-    return _rounded(values[:rows].detach().cpu().tolist())
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_rounded(v) for v in value]
-    return float(f"{value:.4g}") if math.isfinite(value) else None
+    numbers = values[:rows].detach().cpu().double().numpy()
+    # Pictures hold few different numbers: each is rounded once.
+    different, which = np.unique(numbers, return_inverse=True)
+    rounded = [float(f"{v:.4g}") if math.isfinite(v) else None for v in different.tolist()]
+    return np.array(rounded, dtype=object)[which].reshape(numbers.shape).tolist()
 
 
 def _advance(plan: Plan, result: PhaseResult | None) -> Phase | None:

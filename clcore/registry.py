@@ -74,7 +74,8 @@ def describe() -> cards.Catalogue:
             cards.MethodCard(
                 name=name, title=m.title, summary=m.summary, family=m.family, scenarios=m.scenarios,
                 scenario_reason=m.scenario_reason, paper=m.paper, formula=m.formula, stores=m.stores,
-                needs_boundaries=m.needs_boundaries, uses_memory=m.uses_memory, owns=owned_seams(m), sweep=m.sweep,
+                needs_boundaries=m.needs_boundaries, uses_memory=m.uses_memory, composable=m.composable,
+                owns=owned_seams(m), sweep=m.sweep,
                 recommended=recommended.get(name, ()), knobs=m.Hyper.describe(),
             )
             for name, m in sorted(methods().items(), key=lambda item: family_order.index(item[1].family))

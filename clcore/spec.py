@@ -253,6 +253,7 @@ def check_method(choice: MethodChoice, scenario: str) -> None:
             _("{method} cannot be combined: {parts} would each keep a memory of the whole budget. Leave one of them "
               "out.").format(method=choice.name, parts=_(" and ").join(keepers))
         )  # fmt: skip
+    check_composable(choice.parts, [card.composable for card in choice.cards])
     check_seams(choice.parts, [card.owns for card in choice.cards])
     for key in choice.settings:
         part, _dot, name = key.partition(".")
@@ -271,6 +272,16 @@ def check_method(choice: MethodChoice, scenario: str) -> None:
             card.strength.check(float(value), card.name)
         if len(set(choice.strengths)) < len(choice.strengths):
             raise RequestError(f"The strengths of {choice.name} repeat a value; give each one once.")
+
+
+def check_composable(names: Sequence[str], composable: Sequence[bool]) -> None:
+    """Raises RequestError when one of several parts works alone only."""
+    for name, joins in zip(names, composable, strict=True):
+        if len(names) > 1 and not joins:
+            raise RequestError(
+                f"{'+'.join(names)} cannot be combined: {name} changes how the network computes, so it works alone. "
+                "Leave it out."
+            )
 
 
 def check_seams(names: Sequence[str], owned: Sequence[Sequence[str]]) -> None:

@@ -64,6 +64,7 @@ _METHODS = {
     "gem": Style("@c5", "dash", "circle-dot"),
     "icarl": Style("@c3", "solid", "circle-cross"),
     "bic": Style("@c0", "dash", "circle-cross"),
+    "lucir": Style("@c7", "dot", "circle-cross"),
     "dgr": Style("@c4", "dot", "circle-x"),
     "lwf": Style("@c2", "solid", "triangle-up"),
     "lwf-mc": Style("@c2", "dash", "triangle-down"),

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from clcore.batch import Batch
 from clcore.benchmarks.base import Task
-from clcore.errors import RequestError
 from clcore.methods.base import Method, Plan, Terms
 from clcore.methods.context import Context
-from clcore.spec import check_seams
+from clcore.spec import check_composable, check_seams
 
 _EXCLUSIVE = ("adapt", "phases", "task_loss", "predict")
 
@@ -45,12 +44,7 @@ class Composition(Method):
     def __init__(self, context: Context, parts: Sequence[tuple[str, type[Method], dict[str, Any], Tensor | None]]):
         self.context = context
         names = [name for name, *_ in parts]
-        for name, cls, *_ in parts:
-            if not cls.composable:
-                raise RequestError(
-                    f"{'+'.join(names)} cannot be combined: {name} changes how the network computes, so it works "
-                    "alone. Leave it out."
-                )
+        check_composable(names, [cls.composable for _, cls, *_ in parts])
         self._owners = seam_owners([cls for _, cls, *_ in parts], names)
         self.parts: dict[str, Method] = {
             name: cls(replace(context, strengths=strengths), settings) for name, cls, settings, strengths in parts

@@ -40,9 +40,8 @@ from clcore.benchmarks.base import Task
 from clcore.knobs import knob
 from clcore.methods.base import Phase, Plan
 from clcore.methods.lwf_mc import LwFMC
-from clcore.methods.parts.exemplars import features
+from clcore.methods.parts.exemplars import class_means, fair_sample, features
 from clcore.methods.parts.memory import Memory
-from clcore.networks.layers import aligned_rows
 
 _FIRST = 32  # training examples per class that stand in for exemplars while their task is being learned
 _NO_MEAN = -2.0  # below every inner product of vectors of length 1
@@ -129,12 +128,8 @@ class ICaRL(LwFMC):
     def means(self) -> Tensor:
         """(K, O, d) the classes' mean features, of length 1; zeros for a class without examples."""
         if self._means is None:
-            total = 0
-            for x, y, weight in self._known():
-                member = F.one_hot(y, self.context.stream.outputs).float() * weight.unsqueeze(-1)
-                total = total + torch.bmm(member.transpose(1, 2), F.normalize(features(self.classifier, x), dim=-1))
-                self.context.pulse()
-            self._means = F.normalize(total, dim=-1)
+            stream = self.context.stream
+            self._means = class_means(self.classifier, self._known(), stream.outputs, self.context.pulse)
         return self._means
 
     def _known(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -144,9 +139,4 @@ class ICaRL(LwFMC):
         if self.task is not None:
             stream = self.context.stream
             split = stream.tasks[self.task].train
-            wanted = _FIRST * stream.classes_per_task
-            rows = aligned_rows(wanted, self.classifier.network.widths)
-            lengths = split.lengths.clamp_max(wanted).unsqueeze(1)
-            positions = torch.arange(rows, device=lengths.device).expand(len(lengths), rows)
-            x, y = split.gather(torch.where(positions < lengths, positions, 0))
-            yield x, y, (positions < lengths).float()
+            yield fair_sample(split, _FIRST * stream.classes_per_task, self.classifier.network.widths)

@@ -68,6 +68,11 @@ class Linear(nn.Module):
         """Physical outputs, dead units included."""
         return self.weight.shape[2]
 
+    @property
+    def parameter_count(self) -> int:
+        """Trained numbers of one replica, dead units left out."""
+        return (self.inputs + 1) * self.outputs
+
     def forward(self, x: Tensor) -> Tensor:
         y = torch.baddbmm(self.bias.unsqueeze(1), x, self.weight)
         if self.tape is not None:

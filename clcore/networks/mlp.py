@@ -49,7 +49,7 @@ class MLP(Network):
 
     @property
     def parameter_count(self) -> int:
-        return sum((layer.inputs + 1) * layer.outputs for layer in self.layers)
+        return sum(layer.parameter_count for layer in self.layers)
 
     @classmethod
     def count_parameters(cls, input_shape: Sequence[int], outputs: int, hidden: Sequence[int]) -> int:

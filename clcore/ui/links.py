@@ -174,8 +174,10 @@ def strength_grid(card: MethodCard, *more: float) -> list[float]:
 
 def regularizers(card: MethodCard) -> list[str]:
     """The regularizers that can be added to a rehearsal method: those that leave its seams alone."""
-    others = [other for other in catalogue().methods if other.family == "regularization"]
-    return [other.name for other in others if card.family == "rehearsal" and not set(other.owns) & set(card.owns)]
+    if card.family != "rehearsal" or not card.composable:
+        return []
+    others = [other for other in catalogue().methods if other.family == "regularization" and other.composable]
+    return [other.name for other in others if not set(other.owns) & set(card.owns)]
 
 
 def regularized(method: MethodChoice) -> tuple[str, str] | None:

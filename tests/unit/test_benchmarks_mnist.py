@@ -13,16 +13,19 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from clcore.benchmarks import mnist_family
+from clcore.benchmarks import mnist_family, split_mnist_variation
 from clcore.benchmarks.mnist_family import FASHION_MNIST, MNIST, load_family
 from clcore.benchmarks.permuted_mnist import PermutedMNIST
 from clcore.benchmarks.rotated_mnist import RotatedMNIST
-from clcore.benchmarks.sources import SourceFacts
+from clcore.benchmarks.sources import Source, SourceFacts
 from clcore.benchmarks.split_fashion_mnist import SplitFashionMNIST
 from clcore.benchmarks.split_kmnist import SplitKMNIST
 from clcore.benchmarks.split_mnist import SplitMNIST
+from clcore.benchmarks.split_mnist_variation import SplitMNISTVariation
 from clcore.errors import Cancelled, DataError
 from clcore.settings import settings
+from clcore.training import train
+from tests.training_cases import digits_run
 
 TINY = SourceFacts((1, 28, 28), train_counts=(4,) * 10, test_counts=(2,) * 10, class_names=tuple("0123456789"))
 
@@ -333,3 +336,54 @@ def test_a_rotated_gather_matches_the_permuted_one_at_angle_zero(no_network):
     expected, labels = plain.tasks[0].train.gather(positions)
     assert torch.equal(y, labels)
     torch.testing.assert_close(x, expected, atol=1e-6, rtol=0)
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    """Twenty upright strokes and an L, in the place of MNIST."""
+    images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
+    images[:, :, 6:22, 13:15] = 255
+    images[10:, :, 20:22, 13:20] = 255
+    labels = torch.arange(20) // 2
+    source = Source(images, 1 / 255, labels, torch.arange(10) * 2, torch.arange(10) * 2 + 1)
+    monkeypatch.setattr(split_mnist_variation, "load_family", lambda *given: source)
+    return source
+
+
+def varied(**options):
+    return SplitMNISTVariation(options, scenario="task", data_dir="data").source.data
+
+
+def test_a_variation_without_turn_and_background_is_mnist(few_digits):
+    plain = varied(turn=0.0, background="none").int()
+    assert (plain - few_digits.data.int()).abs().max() <= 1
+
+
+def test_a_variation_is_drawn_once_and_for_all_and_keeps_the_digits_over_any_background(few_digits):
+    clouds, noise, bare = (varied(background=kind) for kind in ("clouds", "noise", "none"))
+    assert torch.equal(clouds, varied(background="clouds"))
+    ink = bare > 250
+    assert int(ink.sum()) > 200 and bool((clouds[ink] > 245).all()) and bool((noise[ink] > 245).all())
+    behind = bare == 0
+    rough = lambda images: (images[..., 1:].float() - images[..., :-1]).abs()[behind[..., 1:] & behind[..., :-1]].mean()  # noqa: E731
+    assert 100 < float(noise[behind].float().mean()) < 155 and float(rough(noise)) > 4 * float(rough(clouds))
+
+
+def test_digits_of_a_variation_are_turned_and_stay_what_they_are(few_digits):
+    bare = varied(background="none").float()
+    lean = bare.flatten(1)
+    assert len(torch.unique(lean, dim=0)) == 20  # every one by an angle of its own
+    mass, before = bare.sum((1, 2, 3)), few_digits.data.float().sum((1, 2, 3))
+    torch.testing.assert_close(mass, before, rtol=0.05, atol=0)
+    narrow = varied(background="none", turn=10.0).float()
+    assert (narrow - few_digits.data).abs().mean() < (bare - few_digits.data).abs().mean()
+
+
+@pytest.mark.mnist
+def test_a_network_learns_the_variation_of_the_real_digits(no_network):
+    run = digits_run(
+        "finetune", benchmark="split-mnist-variation", scenario="task", hidden=(128,), epochs=5, seeds=(0,), live_points=0,
+        tasks=5, options={"train_per_task": 3000, "background": "none"},
+    )  # fmt: skip
+    matrix = train(run, data_dir=real_data("MNIST"))["replicas"][0]["accuracy_matrix"]
+    assert sum(matrix[k + 1][k] for k in range(5)) / 5 > 0.8  # chance is 0.5

@@ -12,13 +12,13 @@ who stands beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clcore.benchmarks.base import Task
+from clcore.benchmarks.base import Split, Task
 from clcore.networks.classifier import Classifier
 from clcore.networks.layers import aligned_rows, recording
 
@@ -35,6 +35,35 @@ def features(classifier: Classifier, x: Tensor) -> Tensor:
         classifier(x)
     found = next(record.inputs for record in tape if record.layer is head).flatten(2)
     return F.pad(found, (0, -found.shape[-1] % 4))
+
+
+@torch.no_grad()
+def class_means(
+    classifier: Classifier,
+    known: Iterable[tuple[Tensor, Tensor, Tensor]],
+    outputs: int,
+    pulse: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """(K, O, d) the mean feature of every class, of length 1 and over features of length 1; zeros without examples.
+
+    `known`: inputs (K, B, …), output units (K, B) and weights (K, B), 0 for what does not count.
+    """
+    total = 0
+    for x, y, weight in known:
+        member = F.one_hot(y, outputs).float() * weight.unsqueeze(-1)
+        total = total + torch.bmm(member.transpose(1, 2), F.normalize(features(classifier, x), dim=-1))
+        pulse()
+    return F.normalize(total, dim=-1)
+
+
+def fair_sample(split: Split, size: int, widths: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """The first `size` examples of a split, whose order is random: inputs, output units and weights, padded for `widths`."""
+    rows = aligned_rows(size, widths)
+    lengths = split.lengths.clamp_max(size).unsqueeze(1)
+    positions = torch.arange(rows, device=lengths.device).expand(len(lengths), rows)
+    meant = positions < lengths
+    x, y = split.gather(torch.where(meant, positions, 0))
+    return x, y, meant.float()
 
 
 @torch.no_grad()

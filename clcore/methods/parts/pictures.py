@@ -28,9 +28,10 @@ def by_layer(network: nn.Module, vector: ReplicaVector) -> Tensor:
     entries = dict(zip(network.parameters(), vector, strict=True))
     columns = []
     for layer in linear_layers(network):
-        weight = entries[layer.weight][:, : layer.inputs, : layer.outputs].abs().flatten(1)
-        bias = entries[layer.bias][:, : layer.outputs].abs()
-        columns.append((weight.sum(1) + bias.sum(1)) / (weight.shape[1] + bias.shape[1]))
+        own = [entries[layer.weight][:, : layer.inputs, : layer.outputs].flatten(1)]
+        if layer.bias is not None:
+            own.append(entries[layer.bias][:, : layer.outputs])
+        columns.append(sum(part.abs().sum(1) for part in own) / sum(part.shape[1] for part in own))
     return torch.stack(columns, 1)
 
 

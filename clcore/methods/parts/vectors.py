@@ -65,7 +65,7 @@ def trained_numbers(network: nn.Module) -> int:
     A layer with `inputs` and `outputs` has one number per weight and bias, or several (a mean and a variance).
     """
     layers = [m for m in network.modules() if hasattr(m, "inputs") and hasattr(m, "outputs") and hasattr(m, "weight")]
-    return sum((m.inputs + 1) * m.outputs * (len(list(m.parameters(recurse=False))) // 2) for m in layers)
+    return sum(m.parameter_count * (len(list(m.parameters(recurse=False))) // 2) for m in layers)
 
 
 @torch.no_grad()

@@ -178,6 +178,30 @@ def sheets() -> dict[str, Sheet]:
             bytes=r"M\,(b+8)+4P\ (\text{old network})+8\,(T-1)\ (\alpha_t,\beta_t)",
             count=lambda s: s.memory + 4 * s.P + 8 * (s.T - 1),
         ),
+        "lucir": Sheet(
+            strengths=(
+                _("Outputs are directions alone: newer classes cannot be louder than older ones, however many examples they "
+                  "have."),
+                _("Features are asked to keep their direction, a margin keeps old classes apart from new ones that look like "
+                  "them."),
+            ),
+            weaknesses=(
+                _("Class scenario only; four numbers to choose, and what one of them does depends on the others."),
+                keeps,
+            ),
+            steps=(
+                "f_old ← copy of the network;  w_c of each new class ← its mean feature\n"
+                "for batch in task t ∪ exemplars:\n"
+                "    loss = ℓ(η·cosines) + λ·(1 − cos(φ, φ_old)) + μ·margin of old examples\n"
+                "    θ ← θ − η·gradient of loss\n"
+                "at the end: exemplars of each class, by herding"
+            ),
+            bytes=(
+                r"M\,(b+8)+4P\ (\text{old network})"
+                r"-8\,(C-1)\ (\text{in both networks one } \eta \text{ for } C \text{ biases})"
+            ),
+            count=lambda s: s.memory + 4 * s.P - 8 * (s.outputs - 1),
+        ),
         "dgr": Sheet(
             strengths=(
                 _("Keeps no real example: old inputs are drawn by a network."),
