@@ -17,13 +17,16 @@ class Batch:
     y       (K, B) output units, 0..outputs-1
     weight  (K, B) 1 for an example, 0 for padding
     count   (K,) examples per replica: the sum of `weight`
-    task    the 0-based task all examples come from, or (K, B) where they are mixed
+    task    the 0-based task all examples come from, or (K, B) where they are mixed; on a stream without boundaries their
+            view (see benchmarks/course.py): what shows them again, not what a method may look at
     ids     (K, B) positions of the examples in the data set (what a memory stores)
     epoch   (K,) how often each replica has been through the data, from 0
     ends    (K,) whether this is the last step of a replica's pass through its data
     passes  (K,) how many steps such a pass takes
+    fresh   (K, B) bool: which examples come by for the first time, where one pass shows some again (None: see `epoch`)
     replay  what a method mixed in; each part is a batch of its own
     slots   (K, B) where a replayed example lies in its memory
+    padded  False where every row is known to be an example of its replica
     stored  what the memory keeps with each replayed example beside itself: name → (K, B, …)
     kept    the logits its loss was computed from, for terms of the same step (see `Classifier.logits`)
     """
@@ -37,9 +40,11 @@ class Batch:
     epoch: tuple[int, ...] = ()
     ends: tuple[bool, ...] = ()
     passes: tuple[int, ...] = ()
+    fresh: Tensor | None = None
     replay: tuple[Batch, ...] = ()
     slots: Tensor | None = None
     stored: Mapping[str, Tensor] = field(default_factory=dict)
+    padded: bool = True
     kept: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
@@ -60,7 +65,7 @@ class Batch:
         weight[:, n:] = 0
         return replace(
             self, x=chosen(self.x), y=chosen(self.y), weight=weight, count=weight.sum(1), task=chosen(self.task),
-            ids=chosen(self.ids), slots=chosen(self.slots), stored={k: chosen(v) for k, v in self.stored.items()},
+            ids=chosen(self.ids), slots=chosen(self.slots), stored={k: chosen(v) for k, v in self.stored.items()}, padded=True,
         )  # fmt: skip
 
     def with_replay(self, part: Batch) -> Batch:

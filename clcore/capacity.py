@@ -9,11 +9,14 @@ import torch
 
 from clcore import registry
 from clcore.benchmarks.base import Benchmark, Stream
+from clcore.benchmarks.class_splits import SplitBenchmark
 from clcore.errors import RequestError, TooLarge
 from clcore.spec import RunSpec
 
 # Measured (docs/speed.md): beyond about this many bytes of weights side by side, a step falls out of the cache.
 _CPU_CACHE_BYTES = 10 << 20
+_IMPORTANCE_ROWS = 64  # that measures of importance look at together
+_CPU_ACTIVATIONS_SHARE = 0.1  # of free memory
 # Of the copies that a method declares (weights, gradients, two moments, importance, centre, two caches), those that any has.
 _SHARED_COPIES = 4
 
@@ -29,25 +32,42 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def check_fits(run: RunSpec, benchmark: type[Benchmark], outputs: int, device: torch.device) -> None:
+def check_fits(run: RunSpec, benchmark: Benchmark, outputs: int, device: torch.device) -> None:
     """Raises TooLarge, with the estimate and what would fit, before the networks are allocated."""
     parameters = held_parameters(run, benchmark.facts.shape, outputs)
     replicas = len(run.replicas)
-    fixed = benchmark.memory_estimate(dict(run.options), run.scenario, replicas)
+    fixed = benchmark.memory_estimate(replicas) + course_bytes(run, benchmark)
     each = parameters * 4 * copies(run)
+    fixed += activation_bytes(run, benchmark.facts.shape, outputs)  # of one: groups are as small as they have to be
     free = free_bytes(device)
     if fixed + replicas * each <= free:
         return
-    fitting = max(0, int((free - fixed) // each))
-    advice = (
-        f"at most {fitting} replicas of this network would fit"
-        if fitting
-        else "choose a smaller network or fewer examples"
-    )
+    if fixed >= free:
+        shrinking = benchmark.ways_to_shrink()
+        raise TooLarge(
+            f"The data of {run.benchmark} and the tables of its streams need about {fixed / 2**30:.1f} GiB, but "
+            f"{free / 2**30:.1f} GiB are free on {device}: "
+            + (f"it would take less with {shrinking}." if shrinking else "choose another device or benchmark.")
+        )
+    fitting = int((free - fixed) // each)
+    advice = f"at most {fitting} replicas of this network would fit" if fitting else "choose a smaller network"
     raise TooLarge(
         f"{replicas} replicas of {parameters:,} parameters on {run.benchmark} need about "
-        f"{(fixed + replicas * each) / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free on {device}: {advice}."
+        f"{(fixed + replicas * each) / 2**30:.1f} GiB, {fixed / 2**30:.1f} of them for its data, but {free / 2**30:.1f} GiB "
+        f"are free on {device}: {advice}."
     )
+
+
+def course_bytes(run: RunSpec, benchmark: Benchmark) -> int:
+    """Of a stream without boundaries: the tables of the parts that are at hand at a time, for every seed."""
+    if run.scenario != "task-free":
+        return 0
+    options = run.benchmark_options
+    every = sum(benchmark.facts.train_counts)
+    split = isinstance(benchmark, SplitBenchmark)
+    examples = options["train_per_task"] or (every // options["tasks"] if split else every)
+    parts = options["tasks"] if "joint" in run.method.parts else 1
+    return len(run.grid.seeds) * parts * run.epochs * examples * (8 + 8 + 1)
 
 
 def copies(run: RunSpec) -> int:
@@ -56,16 +76,22 @@ def copies(run: RunSpec) -> int:
 
 
 def parameter_count(run: RunSpec, input_shape: tuple[int, ...], outputs: int) -> int:
-    build = registry.find("network", run.network.name, registry.networks())
-    return build.count_parameters(input_shape, outputs, run.network.hidden)
+    return registry.design(run.network).count_parameters(input_shape, outputs)
+
+
+def activation_bytes(run: RunSpec, input_shape: tuple[int, ...], outputs: int) -> int:
+    """What one replica's forward passes of a step, or of an importance pass, keep for the backward pass."""
+    passes = 2 if run.method.uses_memory else 1
+    rows = max(passes * run.batch_size, _IMPORTANCE_ROWS)
+    return 4 * rows * (math.prod(input_shape) + registry.design(run.network).count_activations(input_shape, outputs))
 
 
 def held_parameters(run: RunSpec, input_shape: tuple[int, ...], outputs: int) -> int:
     """Numbers of one replica's network once its method has made room for what it will need."""
-    build = registry.find("network", run.network.name, registry.networks())
+    design = registry.design(run.network)
     return max(
         registry.methods()[part].held_parameters(
-            run.method.part_settings(part), build, input_shape, outputs, run.network.hidden, run.benchmark_options["tasks"]
+            run.method.part_settings(part), design, input_shape, outputs, design.hidden, run.benchmark_options["tasks"]
         )
         for part in run.method.parts
     )
@@ -102,7 +128,7 @@ def groups(run: RunSpec, stream: Stream, device: torch.device, vectorized: bool 
 
 def _largest_group(run: RunSpec, stream: Stream, device: torch.device) -> int:
     each = 4 * held_parameters(run, stream.input_shape, stream.outputs)
+    activations = 2 * activation_bytes(run, stream.input_shape, stream.outputs)  # and their gradients
     if device.type == "cpu":
-        return max(1, min(64, _CPU_CACHE_BYTES // each))
-    activations = 16 * run.batch_size * (math.prod(stream.input_shape) + 4 * sum(run.network.hidden))
+        return max(1, min(int(free_bytes(device) * _CPU_ACTIVATIONS_SHARE) // activations, 64, _CPU_CACHE_BYTES // each))
     return max(1, min(512, int(free_bytes(device) * 0.5) // (each * copies(run) + activations)))

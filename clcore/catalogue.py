@@ -20,12 +20,13 @@ from clcore.knobs import Knob
 from clcore.text import SOURCE, _, language, speaking
 
 PATH = Path(__file__).with_name("catalogue.json")
-Scenario = Literal["task", "domain", "class"]
-SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
+Scenario = Literal["task", "domain", "class", "task-free"]
+SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class", "task-free")
 
 
 def scenario_word(scenario: str) -> str:
-    return {"task": _("task"), "domain": _("domain"), "class": _("class")}.get(scenario, scenario)
+    words = {"task": _("task"), "domain": _("domain"), "class": _("class"), "task-free": _("task-free")}
+    return words.get(scenario, scenario)
 
 
 # As docs/recommend.py writes it.
@@ -68,7 +69,10 @@ class MethodCard(_Card):
     family: Literal["baseline", "reference", "regularization", "rehearsal", "isolation", "distillation"]
     scenarios: tuple[Scenario, ...]
     scenario_reason: str = ""  # why not in the others, as a clause; empty where it goes without saying
-    needs_boundaries: bool
+    boundary_reason: str = ""  # the same, why not on a stream without boundaries
+    networks: tuple[str, ...] = ()  # that it works on; none named: on all
+    network_reason: str = ""  # why not on the others, as a clause
+    needs_boundaries: bool  # on a stream without them it gets them from a clock, or does not work there
     uses_memory: bool
     paper: str
     formula: str
@@ -78,10 +82,17 @@ class MethodCard(_Card):
     sweep: tuple[float, ...] = ()
     recommended: tuple[Recommendation, ...] = ()
 
+    def why_not(self, scenario: str) -> str:
+        """Why it does not work in a scenario, as a clause; empty where it goes without saying."""
+        return self.boundary_reason if scenario == "task-free" and self.boundary_reason else self.scenario_reason
+
     @property
     def strength(self) -> Knob | None:
         """The knob that may be swept inside one run, if the method has one."""
         return next((k for k in self.knobs if k.axis), None)
+
+    def works_on(self, network: str) -> bool:
+        return not self.networks or network in self.networks
 
     def recommended_strength(self, benchmark: str, scenario: str) -> Recommendation | None:
         """The recommendation for this benchmark and scenario; None where the knob's default is all there is."""
@@ -104,12 +115,18 @@ class BenchmarkCard(_Card):
     scenarios: tuple[Scenario, ...]
     default_scenario: Scenario
     offline: bool
-    downloads: str
+    downloads: str  # "MNIST, 12 MB"; several data sets with semicolons between them
+    own_data: bool = False  # a person brings it
+    data_bytes: int | None = None  # on the training device with the default options; None where that depends on the data
     training: Training
+    shape: tuple[int, ...] = ()  # of an input: (channels, height, width), or (numbers,)
 
 
 class NetworkCard(_Card):
-    pass
+    hidden: tuple[int, ...] | None = None  # its usual fully connected layers; None: what suits the benchmark
+    takes_hidden: bool = True  # whether their widths can be chosen
+    pictures: bool = False  # whether it needs inputs with height and width
+    halvings: int | str = 0  # how often it halves them, or the setting that says so
 
 
 class Catalogue(BaseModel):
@@ -155,7 +172,7 @@ def reworded(cards: dict[str, Any], say: Callable[[str], str]) -> dict[str, Any]
     """The catalogue as data, with `say` of every text that a person reads; names, choices and formulas stay."""
     for kind in ("methods", "benchmarks", "networks"):
         for card in cards[kind]:
-            _reword(card, ("title", "summary", "stores", "scenario_reason"), say)
+            _reword(card, ("title", "summary", "stores", "scenario_reason", "boundary_reason", "network_reason"), say)
             for knob in card["knobs"]:
                 _reword(knob, ("help", "unit"), say)
     return cards

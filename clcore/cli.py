@@ -253,7 +253,7 @@ def experiment_from(options: argparse.Namespace) -> ExperimentSpec:
         benchmark=card.name,
         options={k: knobs[k].check(v, card.name) if k in knobs else v for k, v in chosen.items()},
         scenario=options.scenario or card.default_scenario,
-        network=make(NetworkChoice, name=options.network, hidden=_hidden(options.hidden, training)),
+        network=_network(options, training),
         optimizer=make(
             OptimizerChoice,
             name=optimizer,
@@ -303,11 +303,16 @@ def _usual_lr(training: Training, optimizer: str) -> float:
     return training.lr if optimizer == training.optimizer else {"sgd": 0.1, "adam": 0.001, "adamw": 0.001}[optimizer]
 
 
-def _hidden(text: str | None, training: Training) -> tuple[int, ...]:
-    """Widths of the hidden layers; "none" is a linear classifier."""
-    if text is None:
-        return training.hidden
-    return () if text.strip().lower() == "none" else _numbers(text, int, "--hidden")
+def _network(options: argparse.Namespace, training: Training) -> NetworkChoice:
+    """The network with its widths (the benchmark's suggestion where it has none of its own) and its settings."""
+    card = catalogue().network(options.network)
+    hidden = training.hidden if card.hidden is None else card.hidden
+    if options.hidden is not None:  # "none" is no hidden layer
+        hidden = () if options.hidden.strip().lower() == "none" else _numbers(options.hidden, int, "--hidden")
+    knobs = {knob.name: knob for knob in card.knobs}
+    given = dict(_pair(text, "--network-option") for text in options.network_option)
+    settings = {k: knobs[k].check(v, card.name) if k in knobs else v for k, v in given.items()}
+    return make(NetworkChoice, name=card.name, hidden=hidden, settings=settings)
 
 
 def _chosen_methods(options: argparse.Namespace) -> tuple[MethodChoice, ...]:
@@ -395,9 +400,9 @@ def _list_cards(cards: Sequence[Any], as_json: bool, facts) -> None:
         print(json.dumps([card.model_dump(mode="json") for card in cards], indent=1))
         return
     for card in cards:
-        print(f"{card.name:<20} {card.title:<26} {facts(card)}")
+        print(f"{card.name:<22} {card.title:<26} {facts(card)}")
         if card.knobs:
-            print(" " * 21 + "settings: " + ", ".join(f"{k.name}={_shown(k.default)}" for k in card.knobs))
+            print(" " * 23 + "settings: " + ", ".join(f"{k.name}={_shown(k.default)}" for k in card.knobs))
 
 
 def _shown(value: Any) -> str:
@@ -474,7 +479,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--benchmark", required=True, metavar="NAME")
-    run.add_argument("--scenario", help="task, domain or class (default: the benchmark's usual one)")
+    run.add_argument("--scenario", help="task, domain, class or task-free (default: the benchmark's usual one)")
     run.add_argument("--method", action="append", required=True, metavar="NAME", help="repeatable; er+ewc combines two")
     run.add_argument(
         "--set", action="append", default=[], metavar="METHOD.NAME=VALUE", help="a hyper-parameter; repeatable"
@@ -496,8 +501,12 @@ def _add_run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--seeds", default="0", metavar="N,N", help="default 0")
     run.add_argument("--epochs", type=int)
     run.add_argument("--batch-size", type=int)
-    run.add_argument("--network", default="mlp", metavar="NAME")
-    run.add_argument("--hidden", metavar="N,N", help="widths of the hidden layers; none: a linear classifier")
+    run.add_argument("--network", default="mlp", metavar="NAME", help="mlp (default), cnn, vgg-small or resnet18-slim")
+    run.add_argument("--hidden", metavar="N,N", help="widths of the fully connected hidden layers, or none")
+    run.add_argument(
+        "--network-option", action="append", default=[], metavar="NAME=VALUE",
+        help="a setting of the network, such as norm=batch; repeatable",
+    )  # fmt: skip
     run.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="a benchmark option; repeatable"
     )

@@ -21,7 +21,7 @@ from clcore.catalogue import catalogue
 from clcore.events import Progress, RunStarted
 from clcore.frames import COLUMNS, Config, Series, Spread, matrix_cells, spread
 from clcore.outcomes import Outcome
-from clcore.spec import RunSpec
+from clcore.spec import NetworkChoice, RunSpec
 from clcore.statistics import Difference, Standing, all_pairs, paired, standings
 from clcore.store.rows import RunRow
 
@@ -293,7 +293,7 @@ def card(group: Group) -> list[Line]:
         Line("scenario", spec.scenario),
         Line("test examples", _plain(min(tested) if tested else None)),
         Line("seeds", ", ".join(map(str, group.seeds))),
-        Line("network", f"{spec.network.name} {'-'.join(map(str, spec.network.hidden)) or 'linear'}"),
+        Line("network", _network(spec.network)),
         Line("optimizer", f"{optimizer.name}, lr {optimizer.lr:g}, momentum {optimizer.momentum:g}, "
                           f"weight decay {optimizer.weight_decay:g}"),
         Line("optimizer state", spec.optimizer_state),
@@ -421,5 +421,13 @@ def _condition(name: str, value: Any) -> str:
     if name in ("benchmark", "scenario"):
         return str(value)
     if isinstance(value, dict):
-        return " ".join(_plain(v) for v in value.values() if v)
+        parts = [part for v in value.values() for part in (v.values() if isinstance(v, dict) else [v])]
+        return " ".join(_plain(part) for part in parts if part)
     return f"{name} {_plain(value)}"
+
+
+def _network(choice: NetworkChoice) -> str:
+    """Its name, the widths of its hidden layers, and its settings."""
+    settings = [f"{name} {_plain(value)}" for name, value in choice.options.items()]
+    hidden = "-".join(map(str, choice.hidden)) or ("" if settings else "linear")
+    return ", ".join([f"{choice.name} {hidden}".strip(), *settings])

@@ -10,7 +10,7 @@ from typing import Literal
 
 from clcore.catalogue import BenchmarkCard
 
-State = Literal["included", "present", "packed", "missing", "damaged", "unknown"]
+State = Literal["included", "present", "packed", "missing", "damaged", "unknown", "own"]
 # Unpacked: 60,000 and 10,000 images of 28×28 after a header of 16 bytes, and their labels after one of 8.
 _IDX = {
     "train-images-idx3-ubyte": 16 + 60_000 * 784, "train-labels-idx1-ubyte": 8 + 60_000,
@@ -18,21 +18,45 @@ _IDX = {
 }  # fmt: skip
 
 
+_LETTERS = {
+    "emnist-letters-train-images-idx3-ubyte": 16 + 124_800 * 784, "emnist-letters-train-labels-idx1-ubyte": 8 + 124_800,
+    "emnist-letters-test-images-idx3-ubyte": 16 + 20_800 * 784, "emnist-letters-test-labels-idx1-ubyte": 8 + 20_800,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class DataSet:
-    """`title` as cards name it, `folder` below the data directory, `origin` the server asked first, `files` with bytes."""
+    """`title` as cards name it, `folder` below the data directory, `origin` the server asked first.
+
+    files    the bytes of each; None where only the loader's checksum tells a whole file from a damaged one
+    archive  what they are unpacked from, below the data directory; empty: each from a gzip of its own
+    """
 
     title: str
     folder: str
     origin: str
-    files: dict[str, int]
+    files: dict[str, int | None]
+    archive: str = ""
 
 
 KNOWN = (
     DataSet("MNIST", "MNIST/raw", "ossci-datasets.s3.amazonaws.com", _IDX),
     DataSet("Fashion-MNIST", "FashionMNIST/raw", "fashion-mnist.s3-website.eu-central-1.amazonaws.com", _IDX),
     DataSet("KMNIST", "KMNIST/raw", "codh.rois.ac.jp", _IDX),
-)
+    DataSet("EMNIST", "EMNIST/raw", "biometrics.nist.gov", _LETTERS, "EMNIST/raw/gzip.zip"),
+    DataSet(
+        "CIFAR-10", "cifar-10-batches-py", "www.cs.toronto.edu",
+        {**{f"data_batch_{i}": None for i in range(1, 6)}, "test_batch": None}, "cifar-10-python.tar.gz",
+    ),
+    DataSet(
+        "CIFAR-100", "cifar-100-python", "www.cs.toronto.edu", {"train": 155_249_918, "test": 31_049_707},
+        "cifar-100-python.tar.gz",
+    ),
+    DataSet("SVHN", "", "ufldl.stanford.edu", {"train_32x32.mat": None, "test_32x32.mat": None}),
+    DataSet(
+        "Omniglot", "omniglot-py", "raw.githubusercontent.com", {"images_background.zip": None, "images_evaluation.zip": None}
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,16 +77,19 @@ def availability(cards: Sequence[BenchmarkCard], data_dir: Path) -> list[Availab
     """Every data set that the benchmarks use, in their order: those that need no download first, as in the catalogue."""
     users: dict[tuple[str, str], list[str]] = {}
     for card in cards:
-        users.setdefault(_needs(card), []).append(card.title)
+        for needed in _needs(card):
+            users.setdefault(needed, []).append(card.title)
     return [_look(title, size, tuple(names), data_dir) for (title, size), names in users.items()]
 
 
-def _needs(card: BenchmarkCard) -> tuple[str, str]:
-    """(data set, size of its download); a card says it as "MNIST, 12 MB"."""
+def _needs(card: BenchmarkCard) -> list[tuple[str, str]]:
+    """(data set, size of its download) of each that a card says it needs, as "MNIST, 12 MB"."""
+    if card.own_data:
+        return [("own", "")]
     if card.offline:
-        return ("digits" if card.name.endswith("digits") else "generated"), ""
-    title, _, size = card.downloads.partition(",")
-    return title.strip(), size.strip()
+        return [("digits" if card.name.endswith("digits") else "generated", "")]
+    parts = (part.partition(",") for part in card.downloads.split(";"))
+    return [(title.strip(), size.strip()) for title, _, size in parts]
 
 
 def _look(title: str, size: str, names: tuple[str, ...], data_dir: Path) -> Availability:
@@ -70,19 +97,23 @@ def _look(title: str, size: str, names: tuple[str, ...], data_dir: Path) -> Avai
         return Availability(title, "included", names, where=_scikit_learn())
     if title == "generated":
         return Availability(title, "included", names)
+    if title == "own":
+        return Availability(title, "own", names)
     known = next((data for data in KNOWN if data.title == title), None)
     if known is None:  # a benchmark that is newer than this list
         return Availability(title, "unknown", names, where=str(data_dir), size=size)
     folder = data_dir / known.folder
     sizes = {name: _size(folder / name) for name in known.files}
-    wrong = tuple(name for name, found in sizes.items() if found not in (None, known.files[name]))
+    expected = known.files
+    wrong = tuple(n for n, found in sizes.items() if None not in (found, expected[n]) and found != expected[n])
     lacking = [name for name, found in sizes.items() if found is None]
     if wrong:
         state: State = "damaged"
     elif not lacking:
         state = "present"
     else:
-        state = "packed" if all(_size(folder / f"{name}.gz") for name in lacking) else "missing"
+        packed = [data_dir / known.archive] if known.archive else [folder / f"{name}.gz" for name in lacking]
+        state = "packed" if all(map(_size, packed)) else "missing"
     total = sum(found or 0 for found in sizes.values())
     return Availability(title, state, names, str(folder), known.origin, size, total, wrong)
 

@@ -33,13 +33,19 @@ def knob(
     symbol: str = "",
     unit: str = "",
     divides: int | None = None,
+    suggestions: tuple[str, ...] = (),
+    scenario: str = "",
 ) -> Any:
     """A field of `Knobs`.
 
     `axis` marks the one knob that may differ between the replicas of a run (a method's strength: shape (K,) at run time).
-    `divides` asks for a divisor of that number. `symbol` is the paper's symbol.
+    `divides` asks for a divisor of that number. `symbol` is the paper's symbol. `suggestions` are texts that a form offers
+    beside any other. `scenario`: an option that exists in this one only; elsewhere it is no part of a run.
     """
-    extra = {"scale": scale, "axis": axis, "symbol": symbol, "unit": unit, "divides": divides, "ge": ge, "le": le}
+    extra = {
+        "scale": scale, "axis": axis, "symbol": symbol, "unit": unit, "divides": divides, "suggestions": suggestions,
+        "scenario": scenario, "ge": ge, "le": le,
+    }  # fmt: skip
     return Field(default, description=help, json_schema_extra=extra)
 
 
@@ -54,12 +60,13 @@ class Knob(BaseModel):
     optional: bool = False
     minimum: float | None = None
     maximum: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()  # all that a choice allows; what a form suggests for a text
     divides: int | None = None
     scale: Literal["linear", "log"] = "linear"
     axis: bool = False
     symbol: str = ""
     unit: str = ""
+    scenario: str = ""
     help: str
 
     @property
@@ -172,6 +179,8 @@ def _describe(name: str, field: Any) -> Knob:
     else:
         kind = {bool: "flag", int: "integer", float: "number", str: "text"}[annotation]
     extra = dict(field.json_schema_extra or {})
+    choices = choices or extra.pop("suggestions")
+    extra.pop("suggestions", None)
     default = None if field.default is PydanticUndefined else field.default
     return Knob(
         name=name, kind=kind, default=default, optional=optional, choices=choices, help=field.description,

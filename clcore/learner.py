@@ -120,9 +120,9 @@ class Learner:
         replicas = [run.replicas[i] for i in self.members]
         self.seeds = [r.seed for r in replicas]
         self.stream = benchmark.stream(self.seeds)
-        build = registry.find("network", run.network.name, registry.networks())
         weights = list(Generators(self.seeds, "weights"))
-        network = build(self.stream.input_shape, self.stream.outputs, run.network.hidden, weights).to(self.device)
+        design = registry.design(run.network)
+        network = design.build(self.stream.input_shape, self.stream.outputs, weights).to(self.device)
         self.classifier = Classifier(network, self.stream.groups, run.scenario, run.active_classes)
         self.counters = Counters(gradient_samples=[0] * len(replicas))
         self.alive = torch.ones(len(replicas), dtype=torch.bool)
@@ -143,15 +143,23 @@ class Learner:
         self._kept_optimizers: list[torch.optim.Optimizer] | None = None
 
     def learn(self, task: Task) -> None:
-        """Begins, trains and ends one task."""
+        """Begins, trains and ends one task; or goes through the next part of a stream without boundaries."""
+        course = self.stream.course
+        if course is not None:
+            task = replace(task, train=course.part(task.index, self.run.epochs))
+        told = course is None  # of beginning and end
         self.clock.start()
         try:
             self.classifier.learning = task.index
-            self.method.begin(task)
+            if told:
+                self.method.begin(task)
+            elif task.index == 0 and self.method.needs_boundaries:
+                self.method.begin(self._update(0, passed=False))
             plan, result = self.method.phases(task), None
             while (phase := _advance(plan, result)) is not None:
                 result = self._train(task, phase)
-            self.method.end(task)
+            if told:
+                self.method.end(task)
         finally:
             self.settle_charges()
             self.clock.stop()
@@ -167,21 +175,24 @@ class Learner:
         active = self.alive if phase.active is None else self.alive & phase.active.cpu()
         members = [self.members[k] for k in active.nonzero().flatten().tolist()]
         self.report(PhaseStarted(task=task.index + 1, name=phase.name, replicas=members))
+        passing = self.stream.course is not None and phase.tasks is None and phase.splits is None
         batches = MiniBatches(
             self.stream,
             (task.index,) if phase.tasks is None else phase.tasks,
             batch_size=self.run.batch_size,
-            epochs=phase.epochs or self.run.epochs,
+            epochs=1 if passing else phase.epochs or self.run.epochs,
             generators=self.generators,
             active=active,
             widths=network.widths,
-            splits=phase.splits,
+            splits=(task.train,) if passing else phase.splits,
+            in_order=passing,
         )
         drop_caches(self.method)
         self._batches = batches
         watch = Watch(self, task, phase, batches)
         try:
-            self._steps(batches, self._optimizers(phase), Guard(self._frozen(task, phase, batches.tasks)), watch)
+            guard = Guard(self._frozen(task, phase, batches.tasks))
+            self._steps(batches, self._optimizers(phase), guard, watch, self._strokes(task) if passing else {})
         finally:
             watch.settle()
             self._batches = None
@@ -197,13 +208,49 @@ class Learner:
         with self.clock.evaluating():
             return self.evaluator.accuracy(task.index, task.validation)
 
-    def _steps(self, batches: MiniBatches, optimizers: list[torch.optim.Optimizer], guard: Guard, watch: Watch) -> None:
-        """The textbook loop."""
+    def _strokes(self, task: Task) -> dict[int, list[int]]:
+        """Of a part of a stream without boundaries: the steps after which the clock strikes, and which strokes these are.
+
+        A stroke falls on the step with which the examples passed reach a multiple of the period.
+        """
+        course, epochs, size = self.stream.course, self.run.epochs, self.run.batch_size
+        if not self.method.needs_boundaries:
+            return {}
+        period, length = course.period(epochs), course.length(epochs)
+        start, end = task.index * length, len(self.stream.tasks) * length
+        found: dict[int, list[int]] = {}
+        for stroke in range(start // period, (start + length) // period):
+            at = (stroke + 1) * period
+            if at < end:
+                found.setdefault((at - start - 1) // size, []).append(stroke)
+        return found
+
+    def _update(self, stroke: int, *, passed: bool) -> Task:
+        """What a method is told when the clock strikes, in place of a task: the examples `passed` since the stroke before, or
+        of what begins none."""
+        course, epochs = self.stream.course, self.run.epochs
+        period = course.period(epochs)
+        start = stroke * period
+        examples = course.between(start, start + period if passed else start, epochs)
+        return Task(stroke, f"update {stroke + 1}", examples, None, examples)
+
+    def _strike(self, strokes: Sequence[int]) -> None:
+        """The method consolidates, and goes on."""
+        for stroke in strokes:
+            self.method.end(self._update(stroke, passed=True))
+            self.method.begin(self._update(stroke + 1, passed=False))
+        drop_caches(self.method)
+
+    def _steps(
+        self, batches: MiniBatches, optimizers: list[torch.optim.Optimizer], guard: Guard, watch: Watch,
+        strokes: dict[int, list[int]],
+    ) -> None:  # fmt: skip
+        """The textbook loop. On a stream without boundaries `strokes` are the steps after which a method consolidates."""
         method, control = self.method, self.control
         parameters = list(self.classifier.network.parameters())
         take_steps, lr = steps_of(optimizers), optimizers[0].param_groups[0]["lr"]
         still = StandStill(len(self.seeds))
-        state = (parameters, method, self.generators, _Moments(optimizers))
+        state = (parameters, self.classifier.network.statistics, method, self.generators, _Moments(optimizers))
         for step, batch in enumerate(batches):
             control.at_step()
             if step == watch.next_end:
@@ -218,6 +265,8 @@ class Learner:
             if guard:
                 guard.restore()
             watch.saw(batch, terms)
+            if step in strokes:
+                self._strike(strokes[step])
             if watch.due(step):
                 if len(lost := watch.diverged(step, terms, lr, parameters)):
                     self._park(lost, *state)
@@ -265,7 +314,9 @@ class Learner:
 
     def footprint(self) -> list[dict[str, int]]:
         """Bytes by kind, per replica: the network's parameters and what the method keeps."""
-        kinds = {"parameters": 4 * self.classifier.network.parameter_count, **self.method.footprint()}
+        network = self.classifier.network
+        statistics = sum(values[0].numel() for values in network.statistics)
+        kinds = {"parameters": 4 * (network.parameter_count + statistics), **self.method.footprint()}
         per_replica = {
             kind: size.tolist() if isinstance(size, Tensor) else [size] * len(self.seeds)
             for kind, size in kinds.items()
@@ -299,8 +350,10 @@ class Learner:
                 optimizer.load_state_dict(saved)
 
     def _optimizers(self, phase: Phase) -> list[torch.optim.Optimizer]:
-        """Fresh ones for every phase: stale momentum moves frozen weights. `keep` is for protocols that do otherwise."""
-        if self.run.optimizer_state == "reset" or phase.optimizers is not None or phase.fresh:
+        """Fresh ones for every phase: stale momentum moves frozen weights. `keep` is for protocols that do otherwise, and
+        where there is no boundary there is nothing to start afresh at."""
+        keep = self.run.optimizer_state == "keep" or self.stream.course is not None
+        if not keep or phase.optimizers is not None or phase.fresh:
             return self._fresh_optimizers(phase)
         if self._kept_optimizers is None:
             self._kept_optimizers = self._fresh_optimizers(phase)

@@ -135,9 +135,11 @@ def summary(R: Matrix, scenario: str) -> dict[str, float | None]:
     """The metrics of one replica under their JSON names; None where a metric has no meaning in the scenario.
 
     In the class scenario forward transfer does not exist (unseen classes cannot be predicted), and learning accuracy is
-    left out: fine-tuning scores 99 there by forgetting everything else.
+    left out: fine-tuning scores 99 there by forgetting everything else. On a stream without boundaries both are left out:
+    its fixed points are no ends of tasks, a task has begun before its part of the stream and goes on after it, and its
+    classes may be new.
     """
-    in_class = scenario == "class"
+    in_class = scenario in ("class", "task-free")
     return {
         "acc": acc(R),
         "bwt": bwt(R),

@@ -37,7 +37,7 @@ class Pictures:
         self.rows = [k for k, seed in enumerate(learner.seeds) if seed == first]
         watched = learner.run.live_points > 0 and bool(self.rows)
         self.plane = learner.stream.bounds is not None and watched
-        self.images = len(learner.stream.input_shape) in (2, 3) and watched
+        self.images = len(learner.stream.picture_shape) in (2, 3) and watched
         plain = type(learner.method).predict is Method.predict
         self.side = SIDE if plain and len(learner.seeds) < COARSE_FROM else COARSE_SIDE
         self._spent = self._last = 0.0  # seconds
@@ -172,13 +172,15 @@ class Pictures:
 
     def _example(self, task: int, position: int) -> Example:
         k, test = self.rows[0], self.learner.stream.tasks[task].test
-        x, y = test.gather(_positions([position], self.learner))
-        image = x[k, 0].cpu()
-        low, high = image.min(), image.max()
-        grey = (255 * (image - low) / (high - low).clamp_min(1e-6)).round().to(torch.uint8)
-        shape = tuple(grey.shape[-2:] if grey.dim() == 2 or len(grey) == 1 else grey.shape)
+        at = _positions([position], self.learner)
+        x, y = test.gather(at)
+        image = self.learner.stream.shown(x, test.ids(at))[k, 0].cpu()
+        # A colour image keeps its colours; a grey one may use the whole range, whatever the inputs' scale.
+        low, high = (image.min(), image.max()) if image.dim() == 2 or len(image) == 1 else (0.0, 1.0)
+        pixels = (255 * (image - low) / max(float(high - low), 1e-6)).round().clamp(0, 255).to(torch.uint8)
+        shape = tuple(pixels.shape[-2:] if pixels.dim() == 2 or len(pixels) == 1 else pixels.shape)
         return Example(
-            task=task + 1, label=self._name(int(y[k, 0]), task), shape=shape, image=packed(grey.numpy().tobytes())
+            task=task + 1, label=self._name(int(y[k, 0]), task), shape=shape, image=packed(pixels.numpy().tobytes())
         )
 
     def _alive(self) -> list[bool]:

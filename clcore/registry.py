@@ -15,10 +15,12 @@ from typing import get_args
 
 from clcore import catalogue as cards
 from clcore.benchmarks.base import Benchmark
+from clcore.benchmarks.sources import SourceFacts
 from clcore.errors import UnknownName
 from clcore.methods.base import Method
 from clcore.methods.composition import owned_seams
-from clcore.networks.base import Network
+from clcore.networks.base import Design, Network
+from clcore.spec import NetworkChoice
 
 # Strengths to start from, per method, found by docs/recommend.py.
 RECOMMENDED = Path(__file__).with_name("recommended.json")
@@ -45,6 +47,11 @@ def find(kind: str, name: str, known: dict[str, type]) -> type:
     return known[name]
 
 
+def design(choice: NetworkChoice) -> Design:
+    """The network that a spec chooses."""
+    return Design(find("network", choice.name, networks()), choice.hidden, choice.options)
+
+
 def _discover(package_name: str, base: type) -> dict[str, type]:
     package = importlib.import_module(package_name)
     found = {}
@@ -66,16 +73,17 @@ def _discover(package_name: str, base: type) -> dict[str, type]:
 
 
 def describe() -> cards.Catalogue:
-    """The catalogue as the code declares it: methods by family, benchmarks that run offline first."""
+    """The catalogue as the code declares it: methods by family, benchmarks that run offline first, then a person's own data."""
     recommended = json.loads(RECOMMENDED.read_text(encoding="utf-8"))
     family_order = get_args(cards.MethodCard.model_fields["family"].annotation)
     return cards.Catalogue(
         methods=tuple(
             cards.MethodCard(
                 name=name, title=m.title, summary=m.summary, family=m.family, scenarios=m.scenarios,
-                scenario_reason=m.scenario_reason, paper=m.paper, formula=m.formula, stores=m.stores,
-                needs_boundaries=m.needs_boundaries, uses_memory=m.uses_memory, composable=m.composable,
-                owns=owned_seams(m), sweep=m.sweep,
+                scenario_reason=m.scenario_reason, networks=m.networks, network_reason=m.network_reason,
+                boundary_reason="" if "task-free" in m.scenarios else m.boundary_reason,
+                paper=m.paper, formula=m.formula, stores=m.stores, needs_boundaries=m.needs_boundaries,
+                uses_memory=m.uses_memory, composable=m.composable, owns=owned_seams(m), sweep=m.sweep,
                 recommended=recommended.get(name, ()), knobs=m.Hyper.describe(),
             )
             for name, m in sorted(methods().items(), key=lambda item: family_order.index(item[1].family))
@@ -83,14 +91,34 @@ def describe() -> cards.Catalogue:
         benchmarks=tuple(
             cards.BenchmarkCard(
                 name=name, title=b.title, summary=b.summary, scenarios=b.scenarios, default_scenario=b.default_scenario,
-                offline=b.offline, downloads=b.downloads, training=b.training, knobs=b.Options.describe(),
+                offline=b.offline, downloads=b.downloads, own_data=b.own_data, data_bytes=_data_bytes(b), training=b.training,
+                shape=_shape(b), knobs=b.Options.describe(),
             )
-            for name, b in sorted(benchmarks().items(), key=lambda item: not item[1].offline)
+            for name, b in sorted(benchmarks().items(), key=lambda item: (not item[1].offline, item[1].own_data))
         ),
         networks=tuple(
-            cards.NetworkCard(name=name, title=n.title, summary=n.summary) for name, n in networks().items()
+            cards.NetworkCard(
+                name=name, title=n.title, summary=n.summary, hidden=n.hidden, takes_hidden=n.takes_hidden,
+                pictures=n.pictures, halvings=n.halvings, knobs=n.Options.describe(),
+            )
+            for name, n in sorted(networks().items(), key=lambda item: item[1].pictures)
         ),
     )  # fmt: skip
+
+
+def _facts(benchmark: type[Benchmark]) -> SourceFacts | None:
+    """What is known of the data set with default options; None where a person brings it."""
+    return None if benchmark.own_data else benchmark({}, scenario=benchmark.default_scenario, data_dir=".").facts
+
+
+def _data_bytes(benchmark: type[Benchmark]) -> int | None:
+    facts = _facts(benchmark)
+    return None if facts is None else facts.bytes
+
+
+def _shape(benchmark: type[Benchmark]) -> tuple[int, ...]:
+    facts = _facts(benchmark)
+    return () if facts is None else facts.shape
 
 
 def write(path: Path = cards.PATH) -> None:

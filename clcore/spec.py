@@ -12,11 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
-from clcore.catalogue import MethodCard, Scenario, catalogue, scenario_word
+from clcore.catalogue import BenchmarkCard, MethodCard, NetworkCard, Scenario, catalogue, scenario_word
 from clcore.errors import RequestError
-from clcore.knobs import check_settings
+from clcore.knobs import Knob, check_settings
 from clcore.text import _
 
 Scalar = bool | int | float | str | None
@@ -67,8 +75,43 @@ class MethodChoice(_Frozen):
 
 
 class NetworkChoice(_Frozen):
+    """A network, the widths of its fully connected layers, and its other settings: those that differ from their defaults.
+
+    Networks that bring hidden layers of their own have these where none are given.
+    """
+
     name: str = "mlp"
     hidden: tuple[int, ...] = (100, 100)
+    settings: dict[str, Scalar] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_values(cls, given: Any) -> Any:
+        """Fills in the widths that a network brings, and leaves out settings that say what goes without saying."""
+        if not isinstance(given, dict) or (card := _network_card(given.get("name", "mlp"))) is None:
+            return given
+        own = {"hidden": card.hidden} if card.hidden is not None and "hidden" not in given else {}
+        if isinstance(given.get("settings"), dict):
+            usual = {knob.name: knob.default for knob in card.knobs}
+            own["settings"] = {k: v for k, v in given["settings"].items() if k not in usual or v != usual[k]}
+        return given | own
+
+    @model_serializer(mode="wrap")
+    def _without_empty_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A network without settings is written as it was before networks had any: digests and links stay."""
+        written = handler(self)
+        if not self.settings:
+            del written["settings"]
+        return written
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All settings, checked, defaults filled in."""
+        return check_settings(dict(self.settings), catalogue().network(self.name).knobs, self.name)
+
+
+def _network_card(name: Any) -> NetworkCard | None:
+    return next((card for card in catalogue().networks if card.name == name), None)
 
 
 class OptimizerChoice(_Frozen):
@@ -122,12 +165,14 @@ class _Conditions(_Frozen):
                 f"{self.benchmark} has no {self.scenario} scenario; choose one of {', '.join(card.scenarios)}."
             )
         check_settings(dict(self.options), card.knobs, self.benchmark)
-        catalogue().network(self.network.name)
-        for width in self.network.hidden:
-            if not 1 <= width <= 65_536:
+        for knob in card.knobs:
+            if knob.name in self.options and not _belongs(knob, self.scenario):
                 raise RequestError(
-                    _("A hidden layer of {width} units is not allowed: give widths from 1 to 65536.").format(width=width)
+                    _("{what} has a meaning in the {scenario} scenario only: leave it out here.").format(
+                        what=f"{self.benchmark}.{knob.name}", scenario=scenario_word(knob.scenario)
+                    )
                 )
+        check_network(self.network, card)
         if self.optimizer.name != "sgd" and self.optimizer.momentum:
             raise RequestError(
                 f"momentum = {self.optimizer.momentum:g} belongs to SGD; with {self.optimizer.name} leave it at 0, "
@@ -140,8 +185,9 @@ class _Conditions(_Frozen):
 
     @property
     def benchmark_options(self) -> dict[str, Any]:
-        """Every option of the benchmark, defaults filled in."""
-        return check_settings(dict(self.options), catalogue().benchmark(self.benchmark).knobs, self.benchmark)
+        """Every option that the benchmark has in this scenario, defaults filled in."""
+        knobs = tuple(k for k in catalogue().benchmark(self.benchmark).knobs if _belongs(k, self.scenario))
+        return check_settings(dict(self.options), knobs, self.benchmark)
 
 
 class RunSpec(_Conditions):
@@ -152,7 +198,7 @@ class RunSpec(_Conditions):
     @model_validator(mode="after")
     def _check(self) -> Self:
         self._check_conditions()
-        check_method(self.method, self.scenario)
+        check_method(self.method, self.scenario, self.network.name)
         if len(self.replicas) > MAX_REPLICAS:
             raise RequestError(
                 _("{method} would train {n} replicas (seeds × strengths × memories); at most {most} are allowed: ask for "
@@ -183,6 +229,8 @@ class RunSpec(_Conditions):
             if base[equal] is None:
                 del base[equal]
         base["options"] = self.benchmark_options
+        if options := self.network.options:
+            base["network"]["settings"] = options
         base["method"] = {
             "name": self.method.name,
             "settings": {part: self.method.part_settings(part) for part in self.method.parts},
@@ -234,8 +282,8 @@ def from_json(model: type[BaseModel], text: str) -> Any:
         raise RequestError(_sentence(error)) from None
 
 
-def check_method(choice: MethodChoice, scenario: str) -> None:
-    """Raises RequestError when the composition, a setting or a strength is not allowed in this scenario."""
+def check_method(choice: MethodChoice, scenario: str, network: str = "mlp") -> None:
+    """Raises RequestError when the composition, a setting or a strength is not allowed in this scenario, on this network."""
     for part in choice.parts:
         if choice.parts.count(part) > 1:
             raise RequestError(f"{choice.name} names {part} twice; name each part once.")
@@ -244,7 +292,15 @@ def check_method(choice: MethodChoice, scenario: str) -> None:
             raise RequestError(
                 _("{method} does not work in the {scenario} scenario{reason}; it works in: {others}.").format(
                     method=card.name, scenario=scenario_word(scenario), others=", ".join(map(scenario_word, card.scenarios)),
-                    reason=f": {card.scenario_reason}" if card.scenario_reason else "",
+                    reason=f": {reason}" if (reason := card.why_not(scenario)) else "",
+                )
+            )  # fmt: skip
+    for card in choice.cards:
+        if not card.works_on(network):
+            raise RequestError(
+                _("{method} does not work on the network {network}{reason}; it works on: {others}.").format(
+                    method=card.name, network=network, others=", ".join(card.networks),
+                    reason=f": {card.network_reason}" if card.network_reason else "",
                 )
             )  # fmt: skip
     keepers = [card.name for card in choice.cards if card.uses_memory]
@@ -284,6 +340,38 @@ def check_composable(names: Sequence[str], composable: Sequence[bool]) -> None:
             )
 
 
+def check_network(choice: NetworkChoice, benchmark: BenchmarkCard) -> None:
+    """Raises RequestError when a network's widths or settings are not allowed, or the benchmark's inputs do not suit it."""
+    card = catalogue().network(choice.name)
+    if choice.hidden and not card.takes_hidden:
+        raise RequestError(
+            _("{network} has no hidden layers to choose; leave their widths out.").format(network=card.name)
+        )
+    for width in choice.hidden:
+        if not 1 <= width <= 65_536:
+            raise RequestError(
+                _("A hidden layer of {width} units is not allowed: give widths from 1 to 65536.").format(width=width)
+            )
+    options = choice.options
+    if not card.pictures:
+        return
+    if len(benchmark.shape) < 2:
+        raise RequestError(
+            _("{network} needs pictures, and an input of {benchmark} is {n} numbers: choose the network mlp.").format(
+                network=card.name, benchmark=benchmark.name, n="×".join(map(str, benchmark.shape))
+            )
+        )
+    times = options[card.halvings] if isinstance(card.halvings, str) else card.halvings
+    height, width = benchmark.shape[-2:]
+    if min(height, width) < 2**times:
+        raise RequestError(
+            _("{network} halves its pictures {times} times, for which {benchmark}'s, of {height}×{width}, are too small: "
+              "they must be {least}×{least} or larger.").format(
+                network=card.name, times=times, benchmark=benchmark.name, height=height, width=width, least=2**times
+            )
+        )  # fmt: skip
+
+
 def check_seams(names: Sequence[str], owned: Sequence[Sequence[str]]) -> None:
     """Raises RequestError when two parts of a composition own one ★ seam: only one can decide."""
     for seam in dict.fromkeys(seam for seams in owned for seam in seams):
@@ -293,6 +381,10 @@ def check_seams(names: Sequence[str], owned: Sequence[Sequence[str]]) -> None:
                 f"{'+'.join(names)} cannot be combined: {' and '.join(claims)} both decide `{seam}`. "
                 "Leave one of them out."
             )
+
+
+def _belongs(knob: Knob, scenario: str) -> bool:
+    return knob.scenario in ("", scenario)
 
 
 def _check_axis(noun: str, values: Sequence[int], low: int, high: int) -> None:

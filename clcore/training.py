@@ -28,6 +28,7 @@ from clcore.spec import Replica, RunSpec, from_json
 Report = Callable[[Event], Any]
 Announce = Callable[[str, float | None], None]
 _CHECKPOINT_VERSION = 3
+_WORTH_SAYING = 50_000_000  # bytes of a data set on the device
 
 
 def train(
@@ -67,11 +68,14 @@ class _Session:
         _wake(self.device)
         build = registry.find("benchmark", run.benchmark, registry.benchmarks())
         benchmark: Benchmark = build(dict(run.options), scenario=run.scenario, data_dir=data_dir, device=self.device)
-        self._class_names = build.facts.class_names
-        capacity.check_fits(run, build, build.facts.classes, self.device)  # at least; exactly once the stream is known
-        benchmark.prepare(_Announcer(report, announce, self.control))
+        self._class_names = benchmark.facts.class_names
+        capacity.check_fits(run, benchmark, benchmark.least_outputs, self.device)  # exactly once the stream is known
+        announcer = _Announcer(report, announce, self.control)
+        if (need := benchmark.memory_estimate(len(run.replicas))) >= _WORTH_SAYING:
+            announcer(f"{run.benchmark} takes about {accounting.readable_bytes(need)} on {self.device.type}", None)
+        benchmark.prepare(announcer)
         self.stream: Stream = benchmark.stream([r.seed for r in run.replicas])
-        capacity.check_fits(run, build, self.stream.outputs, self.device)
+        capacity.check_fits(run, benchmark, self.stream.outputs, self.device)
         self._saved = self._checkpoint()
         self.fitted = self._fit(benchmark)
         vectorized = all(registry.methods()[part].vectorized for part in run.method.parts)
@@ -159,8 +163,15 @@ class _Session:
         dropped = self.run.dropped_axes()
         return " ".join(filter(None, [
             f"{self.run.method.name} has no {' and '.join(dropped)} axis; its values are dropped." if dropped else "",
-            self.fitted.note, self.learners[0].method.note(),
+            self._clock_note(), self.fitted.note, self.learners[0].method.note(),
         ]))  # fmt: skip
+
+    def _clock_note(self) -> str:
+        """On a stream without boundaries: how often a method that would need them consolidates."""
+        if self.stream.course is None or not self.learners[0].method.needs_boundaries:
+            return ""
+        period = self.stream.course.period(self.fitted.run.epochs)
+        return f"Without boundaries {self.run.method.name} consolidates every {period} examples."
 
     def _plan(self) -> RunStarted:
         return RunStarted(
@@ -328,7 +339,7 @@ class _Announcer:
 
 def chance_levels(stream: Stream) -> list[list[float | None]]:
     """(T+1, T): the accuracy of guessing, for each cell of the matrix. In the class scenario it falls as classes are seen."""
-    tasks, classes = len(stream.tasks), stream.classes_per_task
+    tasks, classes = len(stream.tasks), stream.outputs if stream.course is not None else stream.classes_per_task
     if stream.scenario != "class":
         return [[1 / classes] * tasks for _ in range(tasks + 1)]
     return [[None] * tasks] + [

@@ -36,6 +36,10 @@ class Watch:
         self.next_end = self._ends.pop(0)
         self._read_every = _READ_EVERY[learner.device.type]
         points = learner.run.live_points if phase.watched else 0
+        if points and learner.classifier.network.pictures:
+            # Convolutions are slow to look through: no more examples for looking than for learning, as far as two points allow.
+            looked = learner.run.live_examples * (task.index + 1)
+            points = min(points, max(2, self.total * learner.run.batch_size // looked))
         self._live_every = math.ceil(self.total / points) if points and self.total else self.total + 1
         self._switch_steps = learner.run.watch_switches if phase.watched and phase.covers[0] == 0 else 0
         self._trace: list[dict[str, Tensor]] = []
@@ -112,7 +116,8 @@ class Watch:
         """A live evaluation; whoever stands still must have been put back."""
         done, learner = step + 1, self.learner
         with learner.clock.evaluating():
-            accuracy = learner.evaluator.live(self.task.index + 1)
+            shown = self.task.index + (1 if learner.stream.course is None else 2)  # a blurred stream is on its way to the next
+            accuracy = learner.evaluator.live(min(shown, len(learner.stream.tasks)))
             learner.report(
                 Evaluated(
                     task=self.task.index + 1, position=self._position(done), step=done, switch=self.switching(step),

@@ -1,6 +1,7 @@
 """Finds the strengths that the form starts from, on validation data only.
 
-    python -m docs.recommend ewc l2          (a few minutes a method)
+    python -m docs.recommend ewc l2                              (a few minutes a method)
+    python -m docs.recommend ewc l2 --scenario task-free         (the entries of one scenario alone)
 
 For every offline benchmark and scenario of a method, with the benchmark's usual training: each strength of the grid (the
 method's sweep, widened) is trained with seeds 100–102. Recommended is the middle one of the strengths whose mean final
@@ -19,7 +20,7 @@ from typing import Any
 
 import torch
 
-from clcore.catalogue import BenchmarkCard, MethodCard, catalogue
+from clcore.catalogue import SCENARIOS, BenchmarkCard, MethodCard, catalogue
 from clcore.registry import RECOMMENDED
 from clcore.settings import settings
 from clcore.spec import Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
@@ -80,13 +81,16 @@ def choose(found: dict[float, list[float | None]], plain: float) -> tuple[float,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("methods", nargs="+")
+    parser.add_argument("--scenario", choices=SCENARIOS, help="keep the entries of all others")
     torch.set_num_threads(1)
     entries: dict[str, list[dict[str, Any]]] = json.loads(RECOMMENDED.read_text(encoding="utf-8"))
-    for name in parser.parse_args().methods:
+    options = parser.parse_args()
+    for name in options.methods:
         method = catalogue().method(name)
-        entries[name] = []
-        for benchmark in (b for b in catalogue().benchmarks if b.offline):
-            for scenario in (s for s in benchmark.scenarios if s in method.scenarios):
+        wanted = [s for s in method.scenarios if options.scenario in (None, s)]
+        entries[name] = [e for e in entries.get(name, []) if e["scenario"] not in wanted]
+        for benchmark in (b for b in catalogue().benchmarks if b.offline and not b.own_data):
+            for scenario in (s for s in benchmark.scenarios if s in wanted):
                 plain = fmean(final_validation("finetune", (), benchmark, scenario)[None])
                 strength, why = choose(final_validation(name, grid_of(method), benchmark, scenario), plain)
                 entries[name].append(

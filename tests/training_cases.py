@@ -30,6 +30,7 @@ def digits_run(
     optimizer: str = "sgd",
     lr: float | None = None,
     hidden=(32, 32),
+    network: NetworkChoice | None = None,
     epochs: int = 1,
     batch_size: int = 16,
     tasks: int = 3,
@@ -45,7 +46,7 @@ def digits_run(
         options={**split, **(options or {})},
         scenario=scenario,
         method=make(MethodChoice, name=method, settings=settings or {}, strengths=tuple(map(float, strengths))),
-        network=NetworkChoice(hidden=hidden),
+        network=network or NetworkChoice(hidden=hidden),
         optimizer=make(
             OptimizerChoice,
             name=optimizer,

@@ -1,33 +1,24 @@
-"""MNIST, Fashion-MNIST and KMNIST: found, verified, unpacked or downloaded, and read.
+"""MNIST, Fashion-MNIST, KMNIST and the letters of EMNIST: found, verified, unpacked or downloaded, and read.
 
-torchvision knows the mirrors and checksums and reads the files. Fetching and unpacking are done here, with progress and
-into a file beside the target that takes its place when it is whole: runs that start together never read half a file.
+torchvision knows the mirrors and checksums and reads the files; `downloads` fetches and unpacks them.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import http.client
-import os
-import shutil
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import torch
 
+from clcore.benchmarks import downloads
 from clcore.benchmarks.sources import Source, SourceFacts
 from clcore.errors import DataError
 
 if TYPE_CHECKING:
     from torchvision.datasets import MNIST as MNISTFiles
 
-OFFLINE = ("split-digits", "permuted-digits", "rotated-digits", "toy-2d")
-_TIMEOUT = 20  # seconds without an answer
-_BLOCK = 1 << 17  # bytes read at a time
+Progress = Callable[[str, float | None], None]
 
 MNIST = SourceFacts(
     shape=(1, 28, 28),
@@ -48,8 +39,16 @@ KMNIST = SourceFacts(
     class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
 )
 
+# Letters of both cases under one name, balanced. (The 47 classes of the "balanced" split cannot be dealt out: 47 is prime.)
+EMNIST_LETTERS = SourceFacts(
+    shape=(1, 28, 28),
+    train_counts=(4800,) * 26,
+    test_counts=(800,) * 26,
+    class_names=tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+)
 
-def load_family(name: str, facts: SourceFacts, data_dir: Path, progress: Callable[[str, float | None], None]) -> Source:
+
+def load_family(name: str, facts: SourceFacts, data_dir: Path, progress: Progress) -> Source:
     """The data set that torchvision calls `name`, from `data_dir`, downloaded where it is missing.
 
     Raises DataError when it cannot be downloaded, stored or read, or when a file is damaged.
@@ -59,25 +58,19 @@ def load_family(name: str, facts: SourceFacts, data_dir: Path, progress: Callabl
 
     dataset = getattr(datasets, name)
     raw = data_dir / name / "raw"
-    try:
+    with downloads.stored(name, raw):
         for part, (archive, md5) in enumerate(dataset.resources):
             target = raw / archive.removesuffix(".gz")
             if not target.exists():
-                _obtain(name, raw / archive, md5, dataset.mirrors, target, _portion(progress, facts, part))
+                urls = [mirror + archive for mirror in dataset.mirrors]
+                portion = _portion(progress, facts, part)
+                packed = downloads.obtained(name, raw / archive, md5, urls, portion)
+                portion(f"Unpacking {name}: {archive}", 1.0)
+                downloads.unpack_gzip(packed, target)
             _check_size(target, _sizes(facts)[part])
         train, test = _read(dataset, raw, train=True), _read(dataset, raw, train=False)
-    except OSError as error:
-        raise DataError(
-            f"{name} cannot be kept in {raw} ({error.strerror or error}); check that folder's permissions and free "
-            "space, or choose another data directory with --data-dir or CLCORE_DATA_DIR."
-        ) from error
     labels = torch.cat([train.targets, test.targets]).long()
-    for file, targets, counts in (
-        ("train-labels-idx1-ubyte", train.targets, facts.train_counts),
-        ("t10k-labels-idx1-ubyte", test.targets, facts.test_counts),
-    ):
-        if tuple(torch.bincount(targets, minlength=facts.classes).tolist()) != counts:
-            raise DataError(f"{raw / file} is damaged (its labels are not those of {name}); delete it and start again.")
+    _check_labels(name, facts, labels, raw / "train-labels-idx1-ubyte", raw / "t10k-labels-idx1-ubyte")
     return Source(
         data=torch.cat([train.data, test.data]).view(-1, *facts.shape),
         scale=1 / 255,
@@ -85,6 +78,52 @@ def load_family(name: str, facts: SourceFacts, data_dir: Path, progress: Callabl
         train_ids=torch.arange(len(train.targets)),
         test_ids=torch.arange(len(train.targets), len(labels)),
     )
+
+
+def load_letters(data_dir: Path, progress: Progress, name: str = "EMNIST", facts: SourceFacts = EMNIST_LETTERS) -> Source:
+    """The letters of EMNIST, upright: its files hold every image with rows and columns exchanged. Raises DataError."""
+    progress(f"Loading {name}", None)
+    from torchvision import datasets
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    dataset = getattr(datasets, name)
+    raw = data_dir / name / "raw"
+    files = [raw / f"emnist-letters-{part}-ubyte" for part in _LETTER_PARTS]
+    with downloads.stored(name, raw):
+        if not all(file.exists() for file in files):
+            archive = downloads.obtained(name, raw / Path(dataset.url).name, dataset.md5, [dataset.url], progress)
+            progress(f"Unpacking {name}: {archive.name}", 1.0)
+            downloads.unpack_zip(archive, {f"gzip/{file.name}.gz": file for file in files})
+        for file, size in zip(files, _sizes(facts), strict=True):
+            _check_size(file, size)
+    try:
+        parts = [read(file) for read, file in zip([read_image_file, read_label_file] * 2, map(str, files), strict=True)]
+    except (AssertionError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{raw}/emnist-letters-*-ubyte are damaged ({error or 'bad header'}); delete them and start again."
+        ) from error
+    labels = torch.cat([parts[1], parts[3]]).long() - 1  # A is 1 there
+    _check_labels(name, facts, labels, files[1], files[3])
+    train = sum(facts.train_counts)
+    return Source(
+        data=torch.cat([parts[0], parts[2]]).transpose(1, 2).contiguous().view(-1, *facts.shape),
+        scale=1 / 255,
+        labels=labels,
+        train_ids=torch.arange(train),
+        test_ids=torch.arange(train, facts.examples),
+    )
+
+
+_LETTER_PARTS = ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1")
+
+
+def _check_labels(name: str, facts: SourceFacts, labels: torch.Tensor, *files: Path) -> None:
+    """Raises DataError naming one of `files` (training and test) whose labels are not those of the data set."""
+    train = sum(facts.train_counts)
+    parts = (labels[:train], labels[train:])
+    for file, part, counts in zip(files, parts, (facts.train_counts, facts.test_counts), strict=True):
+        if int(part.min()) < 0 or tuple(torch.bincount(part, minlength=facts.classes).tolist()) != counts:
+            raise DataError(f"{file} is damaged (its labels are not those of {name}); delete it and start again.")
 
 
 def _read(dataset: type[MNISTFiles], raw: Path, train: bool) -> MNISTFiles:
@@ -104,9 +143,7 @@ def _sizes(facts: SourceFacts) -> tuple[int, int, int, int]:
     return 16 + train * facts.numbers, 8 + train, 16 + test * facts.numbers, 8 + test
 
 
-def _portion(
-    progress: Callable[[str, float | None], None], facts: SourceFacts, part: int
-) -> Callable[[str, float], None]:
+def _portion(progress: Progress, facts: SourceFacts, part: int) -> downloads.Portion:
     """`progress` of one of the four files, as a share of all of them."""
     sizes = _sizes(facts)
     return lambda message, share: progress(message, (sum(sizes[:part]) + share * sizes[part]) / sum(sizes))
@@ -115,88 +152,3 @@ def _portion(
 def _check_size(file: Path, expected: int) -> None:
     if (size := file.stat().st_size) != expected:
         raise DataError(f"{file} is damaged ({size} bytes instead of {expected}); delete it and start again.")
-
-
-def _obtain(
-    name: str, archive: Path, md5: str, mirrors: list[str], target: Path, progress: Callable[[str, float], None]
-) -> None:
-    """Unpacks `archive` into `target`, after downloading it where it is missing."""
-    if not archive.exists():
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        _download(name, archive, md5, mirrors, progress)
-    elif _md5(archive) != md5:
-        raise DataError(f"{archive} is damaged (its checksum is not {name}'s); delete it and start again.")
-    progress(f"Unpacking {name}: {archive.name}", 1.0)
-    with gzip.open(archive) as packed, _taking_the_place_of(target) as unpacked:
-        shutil.copyfileobj(packed, unpacked, _BLOCK)
-
-
-def _download(name: str, archive: Path, md5: str, mirrors: list[str], progress: Callable[[str, float], None]) -> None:
-    """Fetches `archive` from the first mirror that has it. OSError is about storing it, DataError about the network."""
-    reasons = []
-    for mirror in mirrors:
-        with _taking_the_place_of(archive) as file:
-            digest = hashlib.md5(usedforsecurity=False)
-            try:
-                for block, done, total in _blocks(mirror + archive.name):
-                    file.write(block)
-                    digest.update(block)
-                    of = f" of {total / 1e6:.1f}" if total else ""
-                    progress(
-                        f"Downloading {name}: {archive.name}, {done / 1e6:.1f}{of} MB", done / total if total else 0.0
-                    )
-                if digest.hexdigest() == md5:
-                    return
-                reasons.append("a mirror sent a damaged file")
-            except _Unreachable as error:
-                reasons.append(str(error))
-            raise _Discard
-    raise DataError(
-        f"{name} is not in {archive.parent} and could not be downloaded ({'; '.join(dict.fromkeys(reasons))}): connect "
-        f"to the network and start again, or choose a benchmark that needs no download: {', '.join(OFFLINE)}."
-    )
-
-
-class _Unreachable(Exception):
-    """The network did not deliver; says why."""
-
-
-class _Discard(Exception):
-    """Leaves `_taking_the_place_of` without a file."""
-
-
-@contextmanager
-def _taking_the_place_of(target: Path) -> Iterator[IO[bytes]]:
-    """A file to write that becomes `target` when the block ends well and vanishes when it does not."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with open(beside, "wb") as file:
-            yield file
-        os.replace(beside, target)
-    except _Discard:
-        pass
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _blocks(url: str) -> Iterator[tuple[bytes, int, int]]:
-    """What is at `url`, piece by piece: (bytes, bytes so far, bytes in all or 0). Raises _Unreachable."""
-    try:
-        with _open(url) as response:
-            total, done = int(response.headers.get("Content-Length") or 0), 0
-            while block := response.read(_BLOCK):
-                done += len(block)
-                yield block, done, total
-    except (OSError, http.client.HTTPException) as error:
-        raise _Unreachable(str(getattr(error, "reason", None) or error) or type(error).__name__) from error
-
-
-def _open(url: str) -> http.client.HTTPResponse:
-    return urllib.request.urlopen(
-        urllib.request.Request(url, headers={"User-Agent": "forgetting-lab"}), timeout=_TIMEOUT
-    )
-
-
-def _md5(file: Path) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -31,9 +31,11 @@ def partition(train_ids: Tensor, labels: Tensor, classes: int, share: float, see
     """Splits `train_ids` (n,), whose classes `labels` (n,) gives, class by class. All on the CPU."""
     order = torch.randperm(len(train_ids), generator=generator(seed, "stream/validation"))
     shuffled = labels[order]
-    held = torch.zeros(len(order), dtype=torch.bool)
-    for label, count in enumerate(held_out(torch.bincount(labels, minlength=classes).tolist(), share)):
-        held[(shuffled == label).nonzero()[:count, 0]] = True
+    counts = torch.bincount(labels, minlength=classes)
+    by_class = shuffled.argsort(stable=True)
+    rank = torch.empty_like(order)  # each example's place among those of its class
+    rank[by_class] = torch.arange(len(order)) - (counts.cumsum(0) - counts)[shuffled[by_class]]
+    held = rank < torch.tensor(held_out(counts.tolist(), share))[shuffled]
     ids = train_ids[order]
     return Partition(ids[~held], ids[held])
 

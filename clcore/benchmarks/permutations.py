@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class PermutedInputs(Inputs):
 class PermutedBenchmark(WholeSetBenchmark):
     """One pixel permutation per task, drawn from the stream's seed and the task's index alone."""
 
-    scenarios = ("domain", "task", "class")
+    scenarios = ("domain", "task", "class", "task-free")
     default_scenario = "domain"
 
     class Options(StreamOptions):
@@ -60,6 +60,5 @@ class PermutedBenchmark(WholeSetBenchmark):
             names[0] = "as it is"
         return names
 
-    @classmethod
-    def input_bytes(cls, options: Any, rows: int) -> int:
-        return 8 * rows * options.tasks * cls.facts.numbers
+    def input_bytes(self, rows: int) -> int:
+        return 8 * rows * self.options.tasks * self.facts.numbers

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -72,9 +72,14 @@ class RotatedInputs(Inputs):
 
 
 class RotatedBenchmark(WholeSetBenchmark):
-    """One angle per task in [0, max_angle), drawn from the stream's seed and the task's index."""
+    """One angle per task in [0, max_angle), drawn from the stream's seed and the task's index.
 
-    scenarios = ("domain", "task")
+    Without boundaries the stream may turn gradually: the angle grows with every example, from 0 to `max_angle`, in steps of at
+    most a degree (a pixel at the edge of a 28 × 28 image moves a third of its width). No two of its tasks have a boundary then,
+    and a task is only a place to test at: its test examples are turned as the stream has come to at the end of its T-th part.
+    """
+
+    scenarios = ("domain", "task", "task-free")
     default_scenario = "domain"
 
     class Options(StreamOptions):
@@ -84,12 +89,27 @@ class RotatedBenchmark(WholeSetBenchmark):
             help="stratified: task t draws from the t-th of T equal parts, angles grow; uniform: from the whole range",
         )
         max_angle: float = knob(180.0, ge=0, le=360, unit="°", help="angles lie between 0 and this")
+        gradual: bool = knob(
+            False, scenario="task-free",
+            help="turn a little further with every example, from 0 to the largest angle, instead of changing from one angle to "
+            "the next; there is nothing to blur then",
+        )  # fmt: skip
 
     def arranged(self, source: Source) -> Source:
         return replace(source, data=F.pad(source.data, (1, 1, 1, 1)))
 
+    @property
+    def gradual(self) -> bool:
+        return self.scenario == "task-free" and self.options.gradual
+
+    def views(self) -> int:
+        return max(1, math.ceil(self.options.max_angle / self.options.tasks)) if self.gradual else 1
+
     def angles(self, seed: int) -> list[float]:
-        """The angle of every task, in degrees counter-clockwise."""
+        """The angle of every task, in degrees counter-clockwise; of every step of the turn where that is gradual."""
+        if self.gradual:
+            steps = self.options.tasks * self.views()
+            return [self.options.max_angle * step / steps for step in range(1, steps + 1)]
         tasks, widest = self.options.tasks, self.options.max_angle
         draws = [
             torch.rand((), generator=generator(seed, f"stream/angle {t}"), dtype=torch.float64).item()
@@ -101,21 +121,28 @@ class RotatedBenchmark(WholeSetBenchmark):
 
     def inputs(self, distinct: Sequence[int], rows: Tensor) -> Inputs:
         height, width = self.facts.shape[-2:]
-        taps = [[rotation_taps(height, width, angle) for angle in self.angles(seed)] for seed in distinct]
+        if self.gradual:  # every seed turns alike
+            distinct, rows = distinct[:1], torch.zeros_like(rows)
+        turns = {angle: rotation_taps(height, width, angle) for seed in distinct for angle in self.angles(seed)}
+        taps = [[turns[angle] for angle in self.angles(seed)] for seed in distinct]
         corners = torch.stack([torch.stack([c for c, _ in row]) for row in taps]).to(self.device)
         weights = torch.stack([torch.stack([w for _, w in row]) for row in taps]).to(self.device)
         return RotatedInputs(self.source, self.facts.shape, rows, corners, weights)
 
     def task_names(self) -> list[str]:
         tasks, widest = self.options.tasks, self.options.max_angle
+        if self.gradual:
+            return [f"{widest * (t + 1) / tasks:.0f}°" for t in range(tasks)]
         if self.options.stream_seed is not None:
             return [f"{angle:.0f}°" for angle in self.angles(self.options.stream_seed)]
         if self.options.angles == "uniform":
             return [f"rotation {t + 1}" for t in range(tasks)]
         return [f"{widest * t / tasks:.0f}–{widest * (t + 1) / tasks:.0f}°" for t in range(tasks)]
 
-    @classmethod
-    def input_bytes(cls, options: Any, rows: int) -> int:
-        channels, height, width = cls.facts.shape
+    def input_bytes(self, rows: int) -> int:
+        channels, height, width = self.facts.shape
         border = channels * ((height + 2) * (width + 2) - height * width)
-        return cls.facts.examples * border + (8 + 4 * 4) * rows * options.tasks * cls.facts.numbers
+        tables = rows * self.options.tasks
+        if self.options.gradual:  # one for all seeds
+            tables = self.options.tasks * max(1, math.ceil(self.options.max_angle / self.options.tasks))
+        return self.facts.examples * border + (8 + 4 * 4) * tables * self.facts.numbers

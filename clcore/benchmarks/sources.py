@@ -44,24 +44,52 @@ class SourceFacts:
 class Source:
     """A data set: `data` (N, *shape) as stored, `scale` and `shift` bring it to what networks see, `labels` (N,).
 
-    Ids are on the CPU. Inputs are scaled to [0, 1] unless `standardised`.
+    Ids are on the CPU. Images are scaled to [0, 1] unless `standardised`, which treats `parts` equal parts of an example,
+    one after another, apart: a colour image's three channels, or every number of a feature vector. Of several parts, scale
+    and shift are (parts,). `pictures` (N, C, H, W) are the images that features were computed from; None where `data` are
+    what a person would be shown.
     """
 
     data: Tensor
-    scale: float
+    scale: float | Tensor
     labels: Tensor
     train_ids: Tensor
     test_ids: Tensor
-    shift: float = 0.0
+    shift: float | Tensor = 0.0
+    parts: int = 1
+    pictures: Tensor | None = None
 
     def standardised(self) -> Source:
-        """The same data, shown with mean 0 and standard deviation 1 over all numbers of the training examples."""
-        train = self.data[self.train_ids].double()
-        spread = float(train.std(correction=0))
-        return replace(self, scale=1 / spread, shift=-float(train.mean()) / spread)
+        """The same data, shown with mean 0 and standard deviation 1 over the training examples, part by part."""
+        mean, spread = _moments(self.data, self.train_ids, self.parts)
+        if self.parts == 1:
+            spread = float(spread)
+            return replace(self, scale=1 / spread, shift=-float(mean) / spread)
+        spread = torch.where(spread > 0, spread, 1.0)  # a feature that never fires stays 0
+        return replace(self, scale=(1 / spread).float(), shift=(-mean / spread).float())
 
     def to(self, device: torch.device) -> Source:
         return replace(self, data=self.data.to(device), labels=self.labels.to(device))
+
+
+def _moments(data: Tensor, ids: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (parts,) in float64, without a copy of the data in a wider type: from sums over blocks.
+
+    Bytes are summed exactly; other numbers relative to the first example, whose subtraction spares their last digits.
+    """
+    rows = data.flatten(1).view(len(data), parts, -1)
+    whole = data.dtype == torch.uint8
+    origin = 0 if whole else rows[ids[:1]].double().mean(2)  # (1, parts)
+    total = square = torch.zeros(parts, dtype=torch.int64 if whole else torch.float64)
+    for block in ids.split(max(1, (1 << 22) // rows[0].numel())):
+        values = rows[block].to(total.dtype)
+        values = values if whole else values - origin.unsqueeze(2)
+        total, square = total + values.sum((0, 2)), square + (values * values).sum((0, 2))
+    n = len(ids) * rows.shape[2]
+    mean = total.double() / n
+    # Var = Σx²/n − (Σx/n)²; of bytes both terms are exact to the last digit of a float64.
+    spread = (square.double() / n - mean**2).clamp_min(0).sqrt()
+    return mean + (0 if whole else origin[0]), spread
 
 
 _NUMERALS = tuple("0123456789")

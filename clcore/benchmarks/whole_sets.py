@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from clcore.benchmarks.base import Benchmark, Examples, Inputs, Split, Stream, Task, distinct_rows, output_groups
+from clcore.benchmarks.course import Course
 from clcore.benchmarks.partition import held_out, padded, partition, shuffled_test, subset
 
 
 class WholeSetBenchmark(Benchmark):
     """Every task has all C classes and the full test set; training examples may be a subset drawn for each task.
 
-    Output unit of class c in task t: c in the domain scenario, t·C + c in the task and class scenarios.
+    Output unit of class c in task t: c in the domain scenario and without boundaries, t·C + c in the task and class scenarios.
     """
+
+    def views(self) -> int:
+        """In how many ways a task shows its examples, one after another: more than one where a stream changes all the time."""
+        return 1
 
     @abstractmethod
     def inputs(self, distinct: Sequence[int], rows: Tensor) -> Inputs:
@@ -27,9 +31,8 @@ class WholeSetBenchmark(Benchmark):
     def task_names(self) -> list[str]:
         """A short name of every task."""
 
-    @classmethod
     @abstractmethod
-    def input_bytes(cls, options: Any, rows: int) -> int:
+    def input_bytes(self, rows: int) -> int:
         """Bytes that `inputs` keeps beside the data set, for `rows` distinct seeds."""
 
     def stream(self, seeds: Sequence[int]) -> Stream:
@@ -41,8 +44,10 @@ class WholeSetBenchmark(Benchmark):
         labels = source.labels.cpu()[source.train_ids]
         parts = [partition(source.train_ids, labels, classes, options.validation, seed) for seed in distinct]
 
-        own = torch.arange(classes).expand(options.tasks, classes)
-        if self.scenario != "domain":
+        shared = self.scenario in ("domain", "task-free")
+        views = self.views()
+        own = torch.arange(classes).expand(options.tasks * views, classes)
+        if not shared:
             own = own + classes * torch.arange(options.tasks).unsqueeze(1)
         units = own.expand(len(distinct), -1, -1).to(self.device)
         examples = Examples(self.inputs(distinct, rows), source.labels, units, rows)
@@ -63,25 +68,26 @@ class WholeSetBenchmark(Benchmark):
             Task(
                 index=t,
                 name=name,
-                train=Split(examples, t, *(everything or drawn(t)), rows),
-                validation=Split(examples, t, *validation, rows) if validation else None,
-                test=Split(examples, t, *test, torch.zeros_like(rows)),
+                train=Split(examples, seen, *(everything or drawn(t)), rows),
+                validation=Split(examples, seen, *validation, rows) if validation else None,
+                test=Split(examples, seen, *test, torch.zeros_like(rows)),
             )
             for t, name in enumerate(self.task_names())
+            for seen in [(t + 1) * views - 1]  # as the stream shows it when it comes to the task's end
         ]
         return Stream(
             tasks=tasks,
-            outputs=classes if self.scenario == "domain" else classes * options.tasks,
+            outputs=classes if shared else classes * options.tasks,
             input_shape=self.facts.shape,
             groups=output_groups(options.tasks, classes, self.scenario).to(self.device),
             scenario=self.scenario,
             classes_per_task=classes,
             examples=examples,
+            course=Course.of(self, examples, tasks, distinct, rows, views),
         )
 
-    @classmethod
-    def memory_estimate(cls, options: dict[str, Any], scenario: str, replicas: int) -> int:
-        options, facts = cls.checked(options), cls.facts
+    def memory_estimate(self, replicas: int) -> int:
+        options, facts = self.options, self.facts
         held = sum(held_out(facts.train_counts, options.validation))
         if options.train_per_task is None:
             kept = sum(facts.train_counts) - held
@@ -89,4 +95,8 @@ class WholeSetBenchmark(Benchmark):
             kept = options.train_per_task * options.tasks
         rows = distinct_rows(options, replicas)
         tables = 8 * (rows * (kept + held + 3 * options.tasks + options.tasks * facts.classes) + sum(facts.test_counts))
-        return facts.bytes + tables + 8 * replicas + cls.input_bytes(options, rows)
+        return facts.bytes + tables + 8 * replicas + self.input_bytes(rows)
+
+    def ways_to_shrink(self) -> str:
+        others = super().ways_to_shrink()
+        return " or ".join(filter(None, ["fewer tasks", others])) if self.options.tasks > 1 else others

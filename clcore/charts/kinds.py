@@ -319,7 +319,7 @@ KINDS: dict[str, Kind] = {
     ),
     "memory_examples": Kind(
         lambda: _("Some of what is remembered"),
-        lambda: _("Sixteen examples spread evenly over the memory, as the network sees them again and again."),
+        lambda: _("Examples spread evenly over the memory: what the network sees again and again."),
         thumbs(_memory_captions),
         single=True,
     ),

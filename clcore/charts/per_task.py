@@ -29,6 +29,7 @@ def per_task_figure(
     x: str = "tasks",
     revision: str = "",
     height: int = 320,
+    blur: float | None = None,
 ) -> dict[str, Any]:
     """Curves of the T tasks with their 95 % bands, T × 3 traces and the chance level, in fixed order.
 
@@ -37,6 +38,8 @@ def per_task_figure(
     chance    (T) chance level while training each task, as a fraction
     position  where training stands, in tasks; None draws no cursor
     x         "tasks" or "epochs"
+    blur      on a stream without boundaries the share of a task's length in which it changes into the next: there the bands
+              of both lie over one another. None: tasks have boundaries
     """
     T = len(tasks)
     unit = epochs if x == "epochs" else 1
@@ -44,7 +47,7 @@ def per_task_figure(
     for j in range(1, T + 1):
         data += _task_traces(j, T, tasks[j - 1], _of(live, j), _of(ends, j), unit)
     data.append(_chance_trace(chance, unit))
-    shapes = [_band(k, T, unit) for k in range(1, T + 1)]
+    shapes = [_band(k, T, unit, blur or 0.0) for k in range(1, T + 1)]
     shapes.append(_cursor(position, unit))
     above = 36 if T <= FEW_LABELS and any(0 < len(name) <= SHORT_NAME for name in tasks) else 22
     below = 64
@@ -59,7 +62,7 @@ def per_task_figure(
                 _chance_label(chance),
             ],
             xaxis=axis(
-                _("epochs of training") if x == "epochs" else _("tasks trained"),
+                _axis_title(x, blur),
                 range=[0, T * unit],
                 tickvals=(ticks := [k * unit for k in range(T + 1) if T <= FEW_TASKS or k % 5 == 0]),
                 ticktext=[str(t) for t in ticks],
@@ -78,6 +81,12 @@ def per_task_figure(
             margin={"l": 44, "r": 10, "t": above, "b": below},
         ),
     }  # fmt: skip
+
+
+def _axis_title(x: str, blur: float | None) -> str:
+    if x == "epochs":
+        return _("epochs of training")
+    return _("tasks trained") if blur is None else _("parts of the stream, each as long as a task")
 
 
 def _task_traces(
@@ -136,9 +145,10 @@ def _chance_trace(chance: Sequence[float | None], unit: float) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _band(k: int, T: int, unit: float) -> dict[str, Any]:
+def _band(k: int, T: int, unit: float, blur: float) -> dict[str, Any]:
+    start, end = max(0.0, k - 1 - blur / 2), min(float(T), k + blur / 2)
     return {
-        "type": "rect", "xref": "x", "yref": "y domain", "x0": (k - 1) * unit, "x1": k * unit, "y0": 0, "y1": 1,
+        "type": "rect", "xref": "x", "yref": "y domain", "x0": start * unit, "x1": end * unit, "y0": 0, "y1": 1,
         "fillcolor": task_style(k, T).color, "opacity": 0.06, "line": {"width": 0}, "layer": "below",
     }  # fmt: skip
 

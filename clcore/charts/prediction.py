@@ -83,6 +83,7 @@ def options_figure(
     votes: Sequence[int] = (),
     unit: Unit = PERCENT,
     signed: bool = False,
+    fitted: bool = False,
     revision: str = "",
     height: int = 340,
 ) -> dict[str, Any]:
@@ -90,6 +91,7 @@ def options_figure(
 
     votes   how many of the class voted for each option
     signed  whether numbers below 0 can occur
+    fitted  the vertical axis holds what is shown, for numbers that are small on either side of 0
     """
     x = list(range(1, len(labels) + 1))
     found = [p if p is not None and p.mean is not None else None for p in points]
@@ -115,7 +117,9 @@ def options_figure(
     ]  # fmt: skip
     scale = _scale(unit, [*(unit.of(p.high) for p in found if p is not None), *(mine or ())], 108)
     low = min((m for m in mean if m is not None), default=0) if signed else 0
-    if low < 0:
+    if fitted:
+        scale = _around_zero([*(unit.of(v) for p in found if p is not None for v in (p.low, p.high)), *(mine or ())])
+    elif low < 0:
         scale["range"][0] = low - 5
     voted = vote is not None
     return {
@@ -145,6 +149,13 @@ def _scale(unit: Unit, shown: Sequence[float], full: float) -> dict[str, Any]:
     if unit is PERCENT:
         return {"range": [0, full], "tickvals": [0, 20, 40, 60, 80, 100]}
     return {"range": [0, 1.12 * max([100, *shown])], "tickformat": ",d"}
+
+
+def _around_zero(shown: Sequence[float]) -> dict[str, Any]:
+    """A vertical axis around 0 that holds all that is shown, with room for ten points where there is little."""
+    low, high = min([-2.0, *shown]), max([10.0, *shown])
+    room = 0.08 * (high - low)
+    return {"range": [low - room, high + room], "zeroline": True}
 
 
 def _hover(unit: Unit) -> str:

@@ -24,6 +24,7 @@ def command(spec: RunSpec) -> str:
         ("--batch-size", str(spec.batch_size)),
         ("--network", spec.network.name),
         ("--hidden", _words(spec.network.hidden) or "none"),
+        *(("--network-option", f"{name}={_word(value)}") for name, value in spec.network.settings.items()),
         ("--optimizer", spec.optimizer.name),
         ("--lr", _word(spec.optimizer.lr)),
     ]

@@ -12,7 +12,9 @@ nothing.
 Choices: the memory keeps the last examples of every class of every task (`ring`, as the paper does), and a task's share
 of M is set aside from the beginning (`reserved`) or shrinks as tasks come; examples enter when their task ends. Each
 example's softmax runs over its own task's units, and the mean is over the examples drawn. What is projected in a
-composition, and what optimizers with momentum add, is said in gem.py.
+composition, and what optimizers with momentum add, is said in gem.py. On a stream without boundaries the clock takes the
+place of task ends: the memory is offered what has passed since it last struck. A ring of every class of every task cannot be
+kept there, and one of every class would hold the latest task alone: the memory is a reservoir instead (A-GEM-R in Mammoth).
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ class AGEM(Method):
         "If they point apart, the part that hurts is removed."
     )
     family = "rehearsal"
+    scenarios = ("task", "domain", "class", "task-free")
     paper = "Chaudhry, Ranzato, Rohrbach & Elhoseiny, ICLR 2019"
     formula = (
         r"z=g-\frac{\min(0,\,\langle g,\,g_{\mathrm{ref}}\rangle)}{\lVert g_{\mathrm{ref}}\rVert^2}\,g_{\mathrm{ref}},\quad "
@@ -61,7 +64,10 @@ class AGEM(Method):
 
     def setup(self) -> None:
         context = self.context
-        self.memory = Memory(context, self.hyper.policy, division=self.hyper.division)
+        policy = "reservoir" if self.boundless and self.hyper.policy == "ring" else self.hyper.policy
+        self.memory = Memory(context, policy, division=self.hyper.division)
+        if self.boundless:
+            self.memory.check_streaming()
         self.conflicts = Conflicts(context.replicas, 1, context.device)
         self.restored()
 

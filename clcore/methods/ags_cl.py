@@ -47,6 +47,8 @@ class AGSCL(Method):
     )
     family = "regularization"
     scenarios = ("task", "domain")
+    networks = ("mlp",)
+    network_reason = "its groups are the wires of fully connected neurons; normalised, a silent channel would not stay silent"
     paper = "Jung, Ahn, Cha & Moon, NeurIPS 2020"
     formula = (
         r"\mathcal L_t(\theta)+\mu\sum_{\Omega_n=0}\lVert v_n\rVert"

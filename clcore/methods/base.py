@@ -18,7 +18,7 @@ from clcore.batch import Batch
 from clcore.benchmarks.base import Split, Task
 from clcore.knobs import Knobs
 from clcore.methods.context import Context
-from clcore.networks.base import Network
+from clcore.networks.base import Design, Network
 from clcore.networks.classifier import Classifier
 from clcore.state import Stateful
 
@@ -89,10 +89,13 @@ class Method(Stateful):
     family: ClassVar[str]
     scenarios: ClassVar[tuple[str, ...]] = ("task", "domain", "class")
     scenario_reason: ClassVar[str] = ""  # why not in the others: a clause that refusals and forms put after a colon
+    boundary_reason: ClassVar[str] = "it must be told when one task ends and the next begins"  # the same, of "task-free"
+    networks: ClassVar[tuple[str, ...]] = ()  # that it works on; none named: on all
+    network_reason: ClassVar[str] = ""  # why not on the others, as a clause
     paper: ClassVar[str] = ""
     formula: ClassVar[str] = ""
     stores: ClassVar[str] = "nothing"
-    needs_boundaries: ClassVar[bool] = False
+    needs_boundaries: ClassVar[bool] = False  # where there are none, a clock calls `end` and `begin` instead
     uses_memory: ClassVar[bool] = False
     freezes: ClassVar[bool] = False
     keeps_old_logits: ClassVar[bool] = (
@@ -123,6 +126,15 @@ class Method(Stateful):
     @property
     def classifier(self) -> Classifier:
         return self.context.classifier
+
+    @property
+    def boundless(self) -> bool:
+        """Whether nobody tells where a task ends: without `needs_boundaries`, `begin` and `end` are not called then."""
+        return self.context.stream.course is not None
+
+    def is_last(self, task: Task) -> bool:
+        """Whether nothing is learned after this task's end, so that nothing would use what is measured there."""
+        return not self.boundless and task.index + 1 == len(self.context.stream.tasks)
 
     # --- seams, in the order in which the loop calls them; ★: at most one part of a composition may own it ---
 
@@ -175,7 +187,7 @@ class Method(Stateful):
 
     @classmethod
     def held_parameters(
-        cls, settings: dict[str, Any], network: type[Network], input_shape: Sequence[int], outputs: int,
+        cls, settings: dict[str, Any], network: type[Network] | Design, input_shape: Sequence[int], outputs: int,
         hidden: Sequence[int], tasks: int,
     ) -> int:  # fmt: skip
         """Numbers of one replica's network as `adapt` leaves it, reserved ones included: for estimates of memory."""

@@ -64,8 +64,12 @@ class Composition(Method):
             part.setup()
 
     def begin(self, task: Task) -> None:
-        for part in self.parts.values():
+        for part in self._told():
             part.begin(task)
+
+    def _told(self) -> list[Method]:
+        """The parts that hear of a task's beginning and end: on a stream without boundaries those that keep time by a clock."""
+        return [part for part in self.parts.values() if part.needs_boundaries or not self.boundless]
 
     def phases(self, task: Task) -> Plan:
         return self._owner("phases").phases(task)
@@ -90,7 +94,7 @@ class Composition(Method):
             part.after_step(batch, lr)
 
     def end(self, task: Task) -> None:
-        for part in self.parts.values():
+        for part in self._told():
             part.end(task)
 
     def predict(self, x: Tensor, task: int) -> Tensor:
@@ -121,6 +125,10 @@ class Composition(Method):
     @property
     def predicts_unseen(self) -> bool:  # type: ignore[override]
         return all(part.predicts_unseen for part in self.parts.values())
+
+    @property
+    def needs_boundaries(self) -> bool:  # type: ignore[override]
+        return any(part.needs_boundaries for part in self.parts.values())
 
     @property
     def uses_memory(self) -> bool:  # type: ignore[override]

@@ -68,6 +68,8 @@ class CPG(Method):
     family = "isolation"
     scenarios = ("task",)
     scenario_reason = "it must be told the task at test, because every task computes with weights of its own"
+    networks = ("mlp",)
+    network_reason = "it grows and prunes fully connected layers only"
     paper = "Hung et al., NeurIPS 2019"
     formula = (
         r"\hat W=W\odot\big(\mathbb 1[A=t]+m_t\odot\mathbb 1[A<t]\big),\quad m_t=\mathbb 1[S_t>\tau];\quad "

@@ -74,6 +74,8 @@ class DEN(Method):
     family = "isolation"
     scenarios = ("task",)
     scenario_reason = "only the task's identity says which neurons were there when it was learned"
+    networks = ("mlp",)
+    network_reason = "it grows and splits the units of fully connected layers"
     paper = "Yoon, Yang, Lee & Hwang, ICLR 2018"
     formula = (
         r"\mathcal L_t(W)+\mu\lVert W^{\mathcal N}\rVert_1+\gamma\sum_g\lVert W^{\mathcal N}_g\rVert_2"

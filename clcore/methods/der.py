@@ -39,6 +39,7 @@ class DER(Method):
         "While it learns on, it must keep giving these answers."
     )
     family = "rehearsal"
+    scenarios = ("task", "domain", "class", "task-free")
     paper = "Buzzega et al., NeurIPS 2020"
     formula = r"\mathcal L_t(\theta)+\alpha\,\mathbb E_{(x,z)\sim M}\,\tfrac1C\lVert h_\theta(x)-z\rVert_2^2"
     stores = "the memory's examples, each with the logits it once had"

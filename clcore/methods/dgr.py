@@ -22,7 +22,8 @@ is Gaussian with a fitted variance: with their binary one (`decoder = binary`, i
 data sets allow, every dream is of the same class. Dreams are the decoder's means. Answers are labels (`hard`) as in the paper,
 or probabilities softened by T, whose loss is multiplied by T² (`soft`, theirs with distillation, and better). The generator
 takes a step of its own Adam at every step of the solver, and like the solver starts every task with a fresh one, also where
-the run keeps its optimizer's state.
+the run keeps its optimizer's state. It is fully connected whatever the solver is: it draws colour pictures channel by channel,
+blurred, and knows nothing of neighbouring pixels.
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ from clcore.methods.parts.noise import Normals
 from clcore.methods.parts.pictures import linear_layers
 from clcore.methods.parts.teacher import Teacher
 from clcore.methods.parts.vae import VAE
+from clcore.networks.mlp import MLP
 from clcore.optimizers import make_optimizer
 
+_BESIDE_A_CNN = (256, 256)  # hidden widths of the generator where the network's own do not say how much there is to draw
 _SKETCHES, _SHOWN = 128, 2  # dreams drawn for pictures, and how many of each class are shown
 
 
@@ -89,7 +92,8 @@ class DGR(Method):
             None,
             ge=1,
             le=8192,
-            help="units in each of the two hidden layers of encoder and decoder; none: as the network has",
+            help="units in each of the two hidden layers of encoder and decoder; none: as the network has (256 beside a "
+            "convolutional one)",
         )
         generator_lr: float = knob(3e-3, ge=1e-6, le=1, scale="log", help="learning rate of the generator's Adam")
 
@@ -101,7 +105,8 @@ class DGR(Method):
                 "gaussian."
             )
         own = hyper.generator_width
-        widths = [layer.outputs for layer in linear_layers(network)[:-1]] if own is None else [own, own]
+        usual = [layer.outputs for layer in linear_layers(network)[:-1]] if isinstance(network, MLP) else _BESIDE_A_CNN
+        widths = usual if own is None else [own, own]
         self.generator = VAE(
             math.prod(context.stream.input_shape), widths, hyper.latent, list(context.generators("dgr weights")),
             binary=hyper.decoder == "binary",

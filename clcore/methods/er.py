@@ -28,6 +28,7 @@ class ER(Method):
     title = "Experience replay"
     summary = "Keeps a few old examples in a small memory and rehearses them beside the new ones."
     family = "rehearsal"
+    scenarios = ("task", "domain", "class", "task-free")
     paper = "Chaudhry et al., 2019 (On Tiny Episodic Memories); Rolnick et al., NeurIPS 2019"
     formula = r"\frac{1}{B+R}\Big(\sum_{(x,y)\in B_t}\ell(x,y)+\sum_{(x,y)\in R\subset M}\ell(x,y)\Big)"
     stores = "the memory's examples"
@@ -44,28 +45,29 @@ class ER(Method):
         )
         loss: Literal["concat", "sum"] = knob("concat", help="mean over all examples, or the sum of the two means")
         memory_update: Literal["task_end", "online"] = knob(
-            "task_end", help="fill the memory when a task ends, or while the stream passes"
+            "task_end",
+            help="fill the memory when a task ends, or while the stream passes (always so on a stream without boundaries)",
         )
 
     def setup(self) -> None:
         self.memory = Memory(self.context, self.hyper.policy)
-        if self.hyper.memory_update == "online":
+        self.online = self.boundless or self.hyper.memory_update == "online"
+        if self.online:
             self.memory.check_streaming()
 
     def mix(self, batch: Batch) -> Batch:
-        online = self.hyper.memory_update == "online"
-        replayed = self.memory.draw(self.hyper.replay_batch or self.context.batch_size, ahead=1 if online else 32)
+        replayed = self.memory.draw(self.hyper.replay_batch or self.context.batch_size, ahead=1 if self.online else 32)
         return batch if replayed is None else batch.with_replay(replayed)
 
     def task_loss(self, batch: Batch) -> Tensor:
         return (mean_loss if self.hyper.loss == "concat" else sum_of_means)(self.classifier, batch)
 
     def after_step(self, batch: Batch, lr: float) -> None:
-        if self.hyper.memory_update == "online":
+        if self.online:
             self.memory.observe(batch)
 
     def end(self, task: Task) -> None:
-        if self.hyper.memory_update == "task_end":
+        if not self.online:
             self.memory.fill(task)
 
     def footprint(self):

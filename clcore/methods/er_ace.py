@@ -40,6 +40,7 @@ class ERACE(Method):
         "New examples compete only among the classes in their own mini-batch, so they do not push old classes away."
     )
     family = "rehearsal"
+    scenarios = ("task", "domain", "class", "task-free")
     paper = "Caccia et al., ICLR 2022"
     formula = (
         r"\frac1B\sum_{(x,y)\in B_t}\ell_{C_\text{curr}}(x,y)"

@@ -22,6 +22,7 @@ class EWC(Method):
     title = "EWC"
     summary = "Hooks a spring to every weight, stiff where earlier tasks depend on it and slack where they do not."
     family = "regularization"
+    scenarios = ("task", "domain", "class", "task-free")
     paper = "Kirkpatrick et al., PNAS 2017"
     formula = r"\mathcal L_t(\theta)+\frac{\lambda}{2}\sum_{s<t}\sum_i F_{s,i}\,(\theta_i-\theta^*_{s,i})^2"
     stores = "two numbers per weight: its stiffness and where it is held"
@@ -51,7 +52,7 @@ class EWC(Method):
         self.springs.relax(lr)
 
     def end(self, task: Task) -> None:
-        if task.index + 1 == len(self.context.stream.tasks):
+        if self.is_last(task):
             self.springs.note_drift()
         else:
             self.hold(self.measured(task))

@@ -11,5 +11,6 @@ class Finetune(Method):
     title = "Fine-tuning"
     summary = "Learns each task as if there had been no other. What it forgets is what every method tries to keep."
     family = "baseline"
+    scenarios = ("task", "domain", "class", "task-free")
     paper = "McCloskey & Cohen, Psychology of Learning and Motivation 1989"
     formula = r"\min_\theta\ \mathcal L_t(\theta)"

@@ -19,7 +19,7 @@ from clcore.benchmarks.base import Task
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Phase, Plan
 from clcore.methods.parts.memory import Memory
-from clcore.methods.parts.vectors import weights, write_weights
+from clcore.methods.parts.vectors import restore, snapshot
 
 
 class GDumb(Method):
@@ -29,6 +29,7 @@ class GDumb(Method):
         "Before each test a fresh network is trained on that sample and nothing else."
     )
     family = "baseline"
+    scenarios = ("task", "domain", "class", "task-free")
     paper = "Prabhu, Torr & Dokania, ECCV 2020"
     formula = (
         r"\theta_t=\mathrm{train}\big(\theta_0;\,M_t\big),\quad "
@@ -44,11 +45,15 @@ class GDumb(Method):
 
     def setup(self) -> None:
         self.memory = Memory(self.context, "balanced")
-        self.initial = weights(self.classifier.network).copy()
+        self.initial = snapshot(self.classifier.network)
 
     def phases(self, task: Task) -> Plan:
+        """Without boundaries `task` is what the stream has brought since the last exam, which is at a fixed point there."""
         self.memory.fill(task)
-        write_weights(self.classifier.network, self.initial)
+        restore(self.classifier.network, self.initial)
+        if self.boundless:
+            yield Phase("memory", epochs=self.hyper.memory_epochs, fresh=True, splits=(self.memory.split(),))
+            return
         tasks = tuple(range(task.index + 1))
         yield Phase("memory", tasks, epochs=self.hyper.memory_epochs, fresh=True, splits=self.memory.splits(tasks))
 

@@ -40,6 +40,7 @@ class GEM(Method):
         "If one objects, it takes the nearest step that hurts none."
     )
     family = "rehearsal"
+    boundary_reason = "it needs a constraint for every task, and nobody says which one an example is from"
     paper = "Lopez-Paz & Ranzato, NeurIPS 2017"
     formula = r"\min_z\ \tfrac12\lVert z-g\rVert^2\quad\text{s.t.}\quad \langle z,\,g_k\rangle\ge 0\ \ \text{for all } k<t"
     stores = "the memory's examples, and one gradient per past task while it trains"

@@ -49,6 +49,8 @@ class HAT(Method):
     family = "isolation"
     scenarios = ("task",)
     scenario_reason = "it must be told which task's gates to open"
+    networks = ("mlp",)
+    network_reason = "its gates are for the units of fully connected layers"
     paper = "Serrà, Surís, Miron & Karatzoglou, ICML 2018"
     formula = (
         r"\mathcal L_t(\theta,a)+c\,\frac{\sum_i a_i(1-a_i^{<t})}{\sum_i(1-a_i^{<t})},\quad a=\sigma(s\,e_t),\quad "

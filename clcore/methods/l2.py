@@ -2,7 +2,7 @@
 
 The plainest spring, Ω ≡ 1 with one anchor at the latest solution (as in Hsu et al., NeurIPS 2018 workshop): how much of EWC's
 gain is any regularization at all? Penalty λ/2·Σ(θ−θ*)² (Hsu et al. write λ without the half). Output units of classes that
-have not been seen have no solution to be held at, so they are left free.
+have not been seen have no solution to be held at, so they are left free. (Without boundaries nobody says which have been.)
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class L2(Method):
         "Holds every weight equally firmly at its last value: regularization without knowing which weights matter."
     )
     family = "regularization"
+    scenarios = ("task", "domain", "class", "task-free")
     paper = "Hsu, Liu, Ramasamy & Kira, NeurIPS Continual Learning Workshop 2018"
     formula = r"\mathcal L_t(\theta)+\frac{\lambda}{2}\sum_i(\theta_i-\theta^*_i)^2"
     stores = "the previous weights"
@@ -53,7 +54,7 @@ class L2(Method):
     def end(self, task: Task) -> None:
         network = self.classifier.network
         held = ReplicaVector(torch.ones_like(w) for w in weights(network))
-        if self.context.scenario != "domain":
+        if not self.classifier.shared:
             unseen = ~self.classifier.seen[task.index]
             for p, importance in zip(network.parameters(), held, strict=True):
                 if p is network.head.weight or p is network.head.bias:

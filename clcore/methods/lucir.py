@@ -116,9 +116,9 @@ class LUCIR(Method):
         yield Phase(tasks=(*earlier, task.index), splits=(*self.memory.splits(earlier), task.train))
 
     def task_loss(self, batch: Batch) -> Tensor:
-        with recording(self.classifier.network) as tape:
+        with recording(self.head) as tape:
             losses = self.classifier.sample_losses(batch)
-        self._features = next(record.inputs for record in tape if record.layer is self.head)
+        self._features = tape[0].inputs
         return batch_mean(losses, batch)
 
     def terms(self, batch: Batch) -> Terms:
@@ -157,9 +157,9 @@ class LUCIR(Method):
 
     def turned(self, x: Tensor, now: Tensor) -> Tensor:
         """(K, B): one minus the cosine between the old network's features of `x` and the present ones, `now`."""
-        with torch.no_grad(), recording(self.classifier.network) as tape:
+        with torch.no_grad(), recording(self.head) as tape:
             self.teacher(x)
-        then = next(record.inputs for record in tape if record.layer is self.head)
+        then = tape[0].inputs
         return 1 - F.cosine_similarity(now, then, dim=2)
 
     def crowding(self, cosines: Tensor, batch: Batch) -> Tensor:

@@ -46,6 +46,7 @@ class LwF(Method):
         "While the labels are learned, the network must go on giving these answers."
     )
     family = "distillation"
+    boundary_reason = "its teacher is the network as it was when the last task ended, and nobody says when that is"
     paper = "Li & Hoiem, ECCV 2016 (TPAMI 2017)"
     formula = (
         r"\mathcal L_t(\theta)-\lambda_o\sum_{s<t}\sum_i p^{(s)}_i\log q^{(s)}_i,\quad "

@@ -29,6 +29,7 @@ class MAS(Method):
         "It needs no labels for that."
     )
     family = "regularization"
+    scenarios = ("task", "domain", "class", "task-free")
     paper = "Aljundi, Babiloni, Elhoseiny, Rohrbach & Tuytelaars, ECCV 2018"
     formula = (
         r"\mathcal L_t(\theta)+\lambda\sum_i\Omega_i\,(\theta_i-\theta^*_i)^2,\quad "
@@ -65,7 +66,7 @@ class MAS(Method):
         self.springs.relax(lr)
 
     def end(self, task: Task) -> None:
-        if task.index + 1 < len(self.context.stream.tasks):
+        if not self.is_last(task):
             self.springs.replace(self.merged(self.measured(task), task.index))
         else:
             self.springs.note_drift()

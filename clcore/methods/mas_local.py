@@ -20,6 +20,8 @@ from clcore.methods.parts.vectors import ReplicaVector
 
 class LocalMAS(MAS):
     title = "Local MAS"
+    networks = ("mlp",)
+    network_reason = "it reads what enters and leaves fully connected layers"
     summary = (
         "Holds a weight the more firmly, the more often the units at its two ends are active together. "
         "It needs neither labels nor gradients for that."

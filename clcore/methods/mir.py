@@ -40,6 +40,7 @@ class MIR(Method):
         "Before every step it tries the step out and rehearses the old examples that would suffer most from it."
     )
     family = "rehearsal"
+    scenarios = ("task", "domain", "class", "task-free")
     paper = "Aljundi et al., NeurIPS 2019"
     formula = (
         r"R=\operatorname{top}_R\big[\ell(\theta^v;x,y)-\ell(\theta;x,y)\big]_{(x,y)\in C\subset M},\quad "
@@ -61,13 +62,14 @@ class MIR(Method):
         policy: Policy = knob("reservoir", help="which examples stay in the memory (as in er)")
         loss: Literal["concat", "sum"] = knob("concat", help="mean over all examples, or the sum of the two means")
         memory_update: Literal["task_end", "online"] = knob(
-            "task_end", help="fill the memory when a task ends, or while the stream passes"
+            "task_end",
+            help="fill the memory when a task ends, or while the stream passes (always so on a stream without boundaries)",
         )
         exclude_current: bool = knob(True, help="never retrieve examples of the present task (from an online memory)")
 
     def setup(self) -> None:
         self.memory = Memory(self.context, self.hyper.policy)
-        self.online = self.hyper.memory_update == "online"
+        self.online = self.boundless or self.hyper.memory_update == "online"
         if self.online:
             self.memory.check_streaming()
         self.retrieved = torch.zeros(
@@ -76,7 +78,7 @@ class MIR(Method):
 
     def mix(self, batch: Batch) -> Batch:
         size = self.hyper.replay_batch or self.context.batch_size
-        only_old = self.online and self.hyper.exclude_current
+        only_old = self.online and self.hyper.exclude_current and not self.boundless  # nobody says which are old
         candidates = self.memory.draw(
             max(size, self.hyper.candidates), ahead=1 if self.online else 32, before=batch.task if only_old else None
         )
@@ -84,7 +86,7 @@ class MIR(Method):
             return batch
         self.context.charge(batch.count * (candidates.count > 0))
         worst = self._most_interfered(batch, candidates, size)
-        self.retrieved = self.retrieved.scatter_add(1, worst.task, worst.weight)
+        self.retrieved = self.retrieved.scatter_add(1, self.context.stream.task_of(worst.task), worst.weight)
         return batch.with_replay(worst)
 
     def task_loss(self, batch: Batch) -> Tensor:
@@ -119,7 +121,8 @@ class MIR(Method):
         network, lr = self.classifier.network, self.hyper.virtual_lr
         lr = self.context.optimizer.lr if lr is None else lr
         named = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        loss = mean_loss(self.classifier, batch)
+        with self.classifier.trying_out():
+            loss = mean_loss(self.classifier, batch)
         gradients = torch.autograd.grad(loss.sum(), list(named.values()), allow_unused=True, materialize_grads=True)
         return {name: p.detach() - lr * g for (name, p), g in zip(named.items(), gradients, strict=True)}
 

@@ -46,6 +46,8 @@ class PackNet(Method):
     family = "isolation"
     scenarios = ("task",)
     scenario_reason = "it must be told the task at test, because every task computes with weights of its own"
+    networks = ("mlp",)
+    network_reason = "it prunes fully connected layers only"
     paper = "Mallya & Lazebnik, CVPR 2018"
     formula = (
         r"\hat y=f(x;\,W\odot\mathbb 1[A\le t]),\quad \text{trained: }A=t;\quad "

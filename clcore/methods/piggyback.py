@@ -49,6 +49,8 @@ class Piggyback(Method):
     family = "isolation"
     scenarios = ("task",)
     scenario_reason = "it must be told which task's mask to look through"
+    networks = ("mlp",)
+    network_reason = "its masks are those of fully connected layers"
     paper = "Mallya, Davis & Lazebnik, ECCV 2018"
     formula = (
         r"y=(W\odot m_t)^{\!\top}x+b,\quad m_t=\mathbf 1[S_t>\tau],\quad "

@@ -45,6 +45,8 @@ class PNN(Method):
     family = "isolation"
     scenarios = ("task",)
     scenario_reason = "only the task's identity says which column answers"
+    networks = ("mlp",)
+    network_reason = "its columns are made of fully connected layers"
     paper = "Rusu et al., 2016 (Progressive Neural Networks)"
     formula = (
         r"h_i^{(k)}=f\Big(W_i^{(k)}h_{i-1}^{(k)}+U_i^{(k)}f\big(V_i^{(k)}\,"

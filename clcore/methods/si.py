@@ -28,6 +28,7 @@ class SI(Method):
         "Weights that contributed much are held in place afterwards."
     )
     family = "regularization"
+    scenarios = ("task", "domain", "class", "task-free")
     paper = "Zenke, Poole & Ganguli, ICML 2017"
     formula = (
         r"\mathcal L_t(\theta)+c\sum_i\Omega_i\,(\theta_i-\tilde\theta_i)^2,\quad "

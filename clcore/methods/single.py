@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clcore.benchmarks.base import Task
 from clcore.methods.base import Method, Phase, Plan
-from clcore.methods.parts.vectors import ReplicaVector, weights, write_weights
+from clcore.methods.parts.vectors import ReplicaVector, restore, snapshot
 
 
 class Single(Method):
@@ -29,27 +29,29 @@ class Single(Method):
     predicts_unseen = False
 
     def setup(self) -> None:
-        self.initial = weights(self.classifier.network).copy()
+        self.initial = snapshot(self.classifier.network)
         self.finished: list[ReplicaVector] = []
 
     def begin(self, task: Task) -> None:
-        write_weights(self.classifier.network, self.initial)
+        restore(self.classifier.network, self.initial)
 
     def phases(self, task: Task) -> Plan:
         yield Phase(fresh=True)
 
     def end(self, task: Task) -> None:
-        self.finished.append(weights(self.classifier.network).copy())
+        self.finished.append(snapshot(self.classifier.network))
 
     @torch.no_grad()
     def predict(self, x: Tensor, task: int) -> Tensor:
         if task >= len(self.finished):  # the network in training
             return self.classifier(x)
-        present = weights(self.classifier.network).copy()
-        write_weights(self.classifier.network, self.finished[task])
+        present = snapshot(self.classifier.network)
+        restore(self.classifier.network, self.finished[task])
         logits = self.classifier(x)
-        write_weights(self.classifier.network, present)
+        restore(self.classifier.network, present)
         return logits
 
     def footprint(self):
-        return {"old_networks": 4 * self.classifier.network.parameter_count * max(0, len(self.finished) - 1)}
+        network = self.classifier.network
+        numbers = network.parameter_count + sum(values[0].numel() for values in network.statistics)
+        return {"old_networks": 4 * numbers * max(0, len(self.finished) - 1)}

@@ -51,6 +51,8 @@ class SupSup(Method):
         "When the task is not told, the mask that is surest of its answer is taken."
     )
     family = "isolation"
+    networks = ("mlp",)
+    network_reason = "its masks are those of fully connected layers"
     paper = "Wortsman et al., NeurIPS 2020"
     formula = (
         r"f(x)=(W\odot m_{\hat t})(x),\quad \hat t=\arg\min_i H\big((W\odot m_i)(x)\big)\ \text{or}\ "

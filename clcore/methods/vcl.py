@@ -57,6 +57,9 @@ class VCL(Method):
         "uncertain one is free. What one task leaves is what the next one believes beforehand."
     )
     family = "regularization"
+    boundary_reason = "its prior is what it knew when the task before had ended, and nobody says when that is"
+    networks = ("mlp",)
+    network_reason = "its bell curves are those of fully connected layers"
     paper = "Nguyen, Li, Bui & Turner, ICLR 2018"
     formula = (
         r"-\mathbb E_{q_t}\big[\log p(y\mid x,\theta)\big]+\frac{\beta}{N_t}\,\mathrm{KL}\big(q_t\,\|\,q_{t-1}\big)"
@@ -168,7 +171,7 @@ class VCL(Method):
         deviation, certainty = spread(network, lambda v: (v / 2).exp()), spread(network, lambda v: (-v).exp())
         return {
             "sigma_by_layer": pictures.by_layer(network, deviation),
-            "importance_by_input": pictures.by_input(network, certainty, self.context.stream.input_shape),
+            **pictures.by_input(network, certainty, self.context.stream.input_shape),
         }
 
     def _coreset(self, task: Task) -> Tensor:

@@ -6,11 +6,15 @@ of task j while task t is learned, the set of units its softmax runs over:
     task     the units of task j
     domain   all units
     class    the units seen so far (`seen`), all of them (`all`), or those of task j (`current`)
+    task-free  all units
 
-and for a prediction: the units of the given task, all units, or those seen so far. No method computes offsets.
+and for a prediction: the units of the given task, all units, those seen so far, or all. No method computes offsets.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +22,7 @@ from torch import Tensor, nn
 
 from clcore.batch import Batch
 from clcore.networks.base import Network
+from clcore.networks.norms import learning
 
 
 class Classifier(nn.Module):
@@ -27,8 +32,10 @@ class Classifier(nn.Module):
         super().__init__()
         self.network = network
         self.scenario = scenario
+        self.shared = scenario in ("domain", "task-free")  # every output is every task's
         self.active_classes = active_classes
         self.learning = 0
+        self._follow = True
         self.register_buffer("groups", groups, persistent=False)
         seen = groups.cumsum(0) > 0
         self.register_buffer("seen", seen, persistent=False)
@@ -42,7 +49,7 @@ class Classifier(nn.Module):
 
     def training_units(self, task: int) -> Tensor:
         """(O,) bool: the units over which the softmax of a sample of `task` runs in training, now."""
-        if self.scenario == "domain" or (self.scenario == "class" and self.active_classes == "all"):
+        if self.shared or (self.scenario == "class" and self.active_classes == "all"):
             return torch.ones_like(self.groups[0])
         if self.scenario == "class" and self.active_classes == "seen":
             return self.seen[self.learning]
@@ -52,7 +59,7 @@ class Classifier(nn.Module):
         """(O,) bool: the units a prediction for a sample of `task` may choose from after `seen_tasks` tasks."""
         if self.scenario == "task":
             return self.groups[task]
-        if self.scenario == "domain" or seen_tasks == 0:
+        if self.shared or seen_tasks == 0:
             return torch.ones_like(self.groups[0])
         return self.seen[seen_tasks - 1]
 
@@ -65,9 +72,26 @@ class Classifier(nn.Module):
         return self.cross_entropy(self.fresh_logits(part), part)
 
     def fresh_logits(self, part: Batch) -> Tensor:
-        """All logits `(K, B, O)` of a part, for its loss; they are kept with the part for other terms of the same step."""
-        part.kept[:] = [self(part.x)]
+        """All logits `(K, B, O)` of a part, for its loss; they are kept with the part for other terms of the same step.
+
+        With gradients, this is a pass that learns (see norms.py); without, the network answers.
+        """
+        norms = self.network.batch_norms
+        if norms and torch.is_grad_enabled():
+            with learning(norms, part.weight if part.padded else None, follow=self._follow):
+                part.kept[:] = [self(part.x)]
+        else:
+            part.kept[:] = [self(part.x)]
         return part.kept[0]
+
+    @contextmanager
+    def trying_out(self) -> Iterator[None]:
+        """Within this block passes leave running statistics alone: a step is tried out that is not taken."""
+        self._follow = False
+        try:
+            yield
+        finally:
+            self._follow = True
 
     def logits(self, part: Batch) -> Tensor:
         """The logits `(K, B, O)` that a part's loss was computed from: a second term costs no second forward pass.
@@ -100,7 +124,7 @@ class Classifier(nn.Module):
 
     def _training_span(self, task: int | Tensor) -> tuple[int, int] | None:
         """The contiguous range of active units, when it is one range for all samples; slicing it beats masking."""
-        if self.scenario == "domain" or (self.scenario == "class" and self.active_classes == "all"):
+        if self.shared or (self.scenario == "class" and self.active_classes == "all"):
             return self._all
         if self.scenario == "class" and self.active_classes == "seen":
             return self._seen_spans[self.learning]

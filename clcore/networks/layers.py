@@ -34,14 +34,31 @@ def aligned_rows(rows: int, widths: Sequence[int]) -> int:
 
 @dataclass
 class Recorded:
-    """One layer's part of a forward pass: what went in `(K, B, in)` and what came out `(K, B, out)`."""
+    """One layer's part of a forward pass: what went in and what came out, `(K, B, in)` and `(K, B, out)` for a `Linear`."""
 
-    layer: Linear
+    layer: Layer
     inputs: Tensor
     outputs: Tensor
 
 
-class Linear(nn.Module):
+class Layer(nn.Module):
+    """A module with parameters `(K, …)` of its own, to which `recording` can listen."""
+
+    tape: list[Recorded] | None = None
+
+    @property
+    def parameter_count(self) -> int:
+        """Trained numbers of one replica, dead units left out."""
+        raise NotImplementedError
+
+    def recorded(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """`outputs`, noted on the tape while somebody listens."""
+        if self.tape is not None:
+            self.tape.append(Recorded(self, inputs, outputs))
+        return outputs
+
+
+class Linear(Layer):
     """K affine maps at once: `(K, B, in)` → `(K, B, out)`, initialised per replica as `torch.nn.Linear` does.
 
     `weight` is `(K, in, out)` and `bias` `(K, out)`; physical sizes may exceed `inputs` and `outputs` by dead units.
@@ -54,7 +71,6 @@ class Linear(nn.Module):
         columns = aligned_width(rows, outputs)
         self.weight = nn.Parameter(torch.zeros(len(generators), rows, columns))
         self.bias = nn.Parameter(torch.zeros(len(generators), columns))
-        self.tape: list[Recorded] | None = None
         bound = 1 / math.sqrt(inputs)
         with torch.no_grad():
             for k, generator in enumerate(generators):
@@ -75,9 +91,7 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.baddbmm(self.bias.unsqueeze(1), x, self.weight)
-        if self.tape is not None:
-            self.tape.append(Recorded(self, x, y))
-        return y
+        return y if self.tape is None else self.recorded(x, y)
 
 
 def replace_layers(network: nn.Module, replacements: Mapping[Linear, Linear]) -> None:
@@ -89,10 +103,13 @@ def replace_layers(network: nn.Module, replacements: Mapping[Linear, Linear]) ->
 
 
 @contextmanager
-def recording(network: nn.Module) -> Iterator[list[Recorded]]:
-    """Collects what passes through every `Linear` while the block runs: the raw material of per-sample gradients."""
+def recording(network: nn.Module, kind: type[Layer] = Layer) -> Iterator[list[Recorded]]:
+    """Collects what passes through every `Layer` of a kind while the block runs: the raw material of per-sample gradients.
+
+    `network` may be a single layer.
+    """
     tape: list[Recorded] = []
-    layers = [m for m in network.modules() if isinstance(m, Linear)]
+    layers = [m for m in network.modules() if isinstance(m, kind)]
     for layer in layers:
         layer.tape = tape
     try:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clcore.networks.base import Network
-from clcore.networks.layers import Linear
+from clcore.networks.fully_connected import connected, connected_numbers, through
 
 
 class MLP(Network):
@@ -26,22 +25,12 @@ class MLP(Network):
         self, input_shape: Sequence[int], outputs: int, hidden: Sequence[int], generators: Sequence[torch.Generator]
     ):
         super().__init__(input_shape, outputs, hidden, generators)
-        self.layers = nn.ModuleList()
-        logical = physical = math.prod(input_shape)
-        for width in (*hidden, outputs):
-            layer = Linear(logical, width, generators, physical)
-            self.layers.append(layer)
-            logical, physical = width, layer.width
+        self.layers = connected(math.prod(input_shape), (*hidden, outputs), generators)
         self.head = self.layers[-1]
         self._flat_inputs = len(input_shape) == 1
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x if self._flat_inputs else x.flatten(2)
-        *hidden, head = self.layers
-        for layer in hidden:
-            h = torch.relu(layer(h))
-        logits = head(h)
-        return logits if head.width == self.outputs else logits[..., : self.outputs]
+        return through(self.layers, x if self._flat_inputs else x.flatten(2))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -53,4 +42,4 @@ class MLP(Network):
 
     @classmethod
     def count_parameters(cls, input_shape: Sequence[int], outputs: int, hidden: Sequence[int]) -> int:
-        return sum((a + 1) * b for a, b in pairwise((math.prod(input_shape), *hidden, outputs)))
+        return connected_numbers((math.prod(input_shape), *hidden, outputs))

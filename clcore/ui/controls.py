@@ -7,15 +7,19 @@ from typing import Any
 
 import streamlit as st
 
-from clcore.catalogue import MethodCard, catalogue
-from clcore.errors import RequestError
+from clcore.accounting import readable_bytes
+from clcore.catalogue import BenchmarkCard, MethodCard, catalogue
+from clcore.errors import DataError, RequestError
 from clcore.knobs import Knob
+from clcore.picture_folders import Pictures, look
 from clcore.spec import ExperimentSpec, Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
 from clcore.ui.links import CHOICES, MEMORIES, RANGES, defaults, params_of, strength_grid, values_of
 from clcore.ui.method_choice import check_number, compositions, method_choice
 from clcore.ui.presets import presets
-from clcore.ui.text import _
+from clcore.ui.text import _, n_
 from clcore.ui.url import adopt, publish
+
+_WORTH_SAYING = 50_000_000  # bytes of a data set in memory
 
 # ---- when a question, benchmark or scenario is chosen, what depends on it starts over ------------------------------
 
@@ -34,6 +38,12 @@ def _follow_scenario() -> None:
     state = st.session_state
     values = defaults(state["question"], state["benchmark"], state["scenario"])
     _set({k: v for k, v in values.items() if k.endswith(".strength")})
+
+
+def _follow_network() -> None:
+    state = st.session_state
+    values = defaults(state["question"], state["benchmark"], state["scenario"], state["network"])
+    _set({"hidden": values["hidden"]})
 
 
 def _set(values: dict[str, Any]) -> None:
@@ -61,17 +71,21 @@ def experiment_form() -> tuple[RunSpec, ...]:
         help=_("A stream of tasks. Those marked with a cloud are downloaded on first use; the others run offline."),
     )  # fmt: skip
     card = cards[benchmark]
-    st.caption(card.summary + ("" if card.offline else " :material/cloud_download: " + card.downloads))
+    st.caption(" ".join(filter(None, [card.summary, _download_words(card), _size_words(card)])))
     default = defaults(question, benchmark)
+    own = _own_pictures(card, default) if card.own_data else {}
+    found_there = st.empty()  # what lies in that folder depends on the settings below
     scenarios = st.pills(
         _("Scenario"), card.scenarios, selection_mode="multi", key="scenario",
         default=[s for s in default["scenario"] if s in card.scenarios], format_func=_scenario_word,
         on_change=_follow_scenario,
         help=_("task: told which task it is at test. domain: not told, same outputs in every task. "
-               "class: not told, must choose among all classes. Several are trained side by side, never mixed."),
+               "class: not told, must choose among all classes. task-free: not even told in training when a task ends; tasks "
+               "blend into one another. Several are trained side by side, never mixed."),
     )  # fmt: skip
-    default = defaults(question, benchmark, scenarios)
-    names = compositions(method_choice(default["method"], scenarios), default, scenarios)
+    network = st.session_state.get("network", default["network"])
+    default = defaults(question, benchmark, scenarios, network)
+    names = compositions(method_choice(default["method"], scenarios, network), default, scenarios)
     chosen = [catalogue().method(part) for part in dict.fromkeys(part for name in names for part in name.split("+"))]
     memories = _memory_control(default, chosen)
     sweeps = {card.name: _strength_control(card, default) for card in chosen if card.strength}
@@ -92,9 +106,57 @@ def experiment_form() -> tuple[RunSpec, ...]:
     with st.expander(_("Equal budgets"), icon=":material/balance:", key="budget-settings"):
         training |= _budget_controls(default)
     with st.expander(_("Benchmark and method settings"), icon=":material/build:", key="more-settings"):
-        options = _knob_controls(card.title, "option", card.knobs, default)
+        rest = [
+            knob for knob in card.knobs
+            if knob.scenario in ("", *scenarios) and not (card.own_data and knob.name == "path")
+        ]  # fmt: skip
+        options = own | _knob_controls(card.title, "option", rest, default)
         settings = {m.name: _knob_controls(m.title, m.name, m.knobs, default) for m in chosen}
+    if card.own_data:
+        found_there.caption(_own_words({knob.name: knob.default for knob in card.knobs} | options))
     return _runs(benchmark, options, scenarios, names, settings, sweeps, memories, seeds, training)
+
+
+def _download_words(card: BenchmarkCard) -> str:
+    return "" if card.offline else ":material/cloud_download: " + card.downloads
+
+
+def _size_words(card: BenchmarkCard) -> str:
+    """How large the data set is in memory, where that is worth knowing."""
+    if card.data_bytes is None or card.data_bytes < _WORTH_SAYING:
+        return ""
+    return ":material/memory: " + _("{bytes} in memory").format(bytes=readable_bytes(card.data_bytes))
+
+
+def _own_pictures(card: BenchmarkCard, default: dict[str, Any]) -> dict[str, Any]:
+    """The path of a person's own pictures, right below the benchmark that they are; nothing works without it."""
+    knob = next(knob for knob in card.knobs if knob.name == "path")
+    path = st.text_input(
+        _("Folder of your pictures"), default["option.path"], key="option.path", placeholder="~/pictures",
+        help=knob.help[:1].upper() + knob.help[1:] + ".",
+    )  # fmt: skip
+    return {"path": path} if path else {}
+
+
+def _own_words(options: dict[str, Any]) -> str:
+    """What is there. Raises RequestError with what is wrong, before anything starts."""
+    try:
+        found = _looked(options["path"], options["test_share"])
+        found.check_tasks(options["tasks"])
+    except DataError as error:
+        raise RequestError(str(error)) from error
+    largest = sorted(zip(found.classes, found.counts, strict=True), key=lambda one: -one[1])
+    return ":material/photo_library: " + " · ".join(filter(None, [
+        n_("{n} class", "{n} classes", len(found.classes)), n_("{n} picture", "{n} pictures", len(found.files)),
+        ", ".join(f"{name} {n}" for name, n in largest[:5]) + (" …" if len(largest) > 5 else ""),
+        n_("{n} copy left out", "{n} copies left out", found.copies) if found.copies else "",
+    ]))  # fmt: skip
+
+
+@st.cache_data(ttl=20, max_entries=8, show_spinner=False)
+def _looked(path: str | None, test_share: float) -> Pictures:
+    """What lies at a path, not asked of the disk at every rerun."""
+    return look(path, test_share)
 
 
 def _memory_control(default: dict[str, Any], chosen: Sequence[MethodCard]) -> list[int | str]:
@@ -143,7 +205,11 @@ def _strength_control(card: MethodCard, default: dict[str, Any]) -> tuple[float,
 def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[str]) -> dict[str, Any]:
     left, right = st.columns(2, gap="xsmall")
     with left:
-        epochs = st.number_input(_("Epochs per task"), key="epochs", **_range("epochs"), value=default["epochs"])
+        epochs = st.number_input(
+            _("Epochs per task"), key="epochs", **_range("epochs"), value=default["epochs"],
+            help=_("How often every example comes by. A stream without boundaries is gone through once all the same.")
+            if "task-free" in scenarios else None,
+        )  # fmt: skip
         optimizer = st.selectbox(
             _("Optimizer"),
             key="optimizer",
@@ -167,12 +233,7 @@ def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[s
         decay = st.number_input(
             _("Weight decay"), key="decay", **_range("decay"), step=0.0001, value=default["decay"], format="%g"
         )
-    hidden = st.text_input(
-        _("Hidden layers"),
-        key="hidden",
-        value=default["hidden"],
-        help=_("Units of each hidden layer, separated by commas."),
-    )
+    network = _network_controls(default)
     classes = "class" in scenarios
     active = st.selectbox(
         _("Active classes"),
@@ -199,9 +260,28 @@ def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[s
     return {
         "watch_switches": switches, "epochs": epochs, "batch_size": batch,
         "active_classes": active if classes else default["active"],
-        "optimizer_state": state, "hidden": hidden,
+        "optimizer_state": state, "network": network,
         "optimizer": {"name": optimizer, "lr": lr, "momentum": momentum if sgd else 0.0, "weight_decay": decay},
     }  # fmt: skip
+
+
+def _network_controls(default: dict[str, Any]) -> dict[str, Any]:
+    """The network, the widths of its hidden layers, and its own settings."""
+    cards = {card.name: card for card in catalogue().networks}
+    name = st.selectbox(
+        _("Network"), list(cards), index=list(cards).index(default["network"]), key="network",
+        format_func=lambda n: cards[n].title, on_change=_follow_network,
+        help="  \n".join(f"**{card.title}**: {card.summary}" for card in cards.values()),
+    )  # fmt: skip
+    card = cards[name]
+    hidden = st.text_input(
+        _("Hidden layers"), key="hidden", value=default["hidden"], disabled=not card.takes_hidden,
+        help=_("Units of each fully connected hidden layer, separated by commas, or none.")
+        if card.takes_hidden
+        else _("This network has none to choose."),
+    )  # fmt: skip
+    settings = {knob.name: _knob_control(f"{name}.{knob.name}", knob, default) for knob in card.knobs}
+    return {"name": name, "hidden": hidden if card.takes_hidden else "none", "settings": settings}
 
 
 def _budget_controls(default: dict[str, Any]) -> dict[str, Any]:
@@ -237,6 +317,11 @@ def _knob_control(key: str, knob: Knob, default: dict[str, Any]) -> Any:
         return st.toggle(label, value, **common)
     if knob.kind == "choice":
         return st.selectbox(label, knob.choices, index=knob.choices.index(value), **common)
+    if knob.kind == "text" and knob.choices:
+        present = st.session_state.get(key, value)
+        offered = [*knob.choices, *({present} - {None, *knob.choices})]
+        index = offered.index(value) if value in offered else None
+        return st.selectbox(label, offered, index=index, accept_new_options=True, **common) or knob.default
     if knob.kind == "text":
         return st.text_input(label, value, placeholder=_("none") if knob.optional else None, **common) or knob.default
     if knob.divides is not None:
@@ -262,16 +347,16 @@ def _runs(benchmark, options, scenarios, names, settings, sweeps, memories, seed
     methods = [_method(name, settings, sweeps) for name in names]
     grid = make(Grid, seeds=tuple(range(seeds)), memories=tuple(_whole_numbers(memories, _("memory budget"))))
     training = training | {
-        "network": make(NetworkChoice, hidden=_layers(training["hidden"])),
+        "network": make(NetworkChoice, **training["network"] | {"hidden": _layers(training["network"]["hidden"])}),
         "optimizer": make(OptimizerChoice, **training["optimizer"]),
     }
-    del training["hidden"]
     runs: list[RunSpec] = []
+    only_in = {knob.name: knob.scenario for knob in catalogue().benchmark(benchmark).knobs}
     for scenario in scenarios:
         experiment = make(
             ExperimentSpec,
             benchmark=benchmark,
-            options=options,
+            options={name: v for name, v in options.items() if only_in[name] in ("", scenario)},
             scenario=scenario,
             methods=tuple(methods),
             grid=grid,
@@ -334,8 +419,10 @@ def _whole_numbers(values: Sequence[Any], noun: str) -> list[int]:
 
 def _layers(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
+    if [part.lower() for part in parts] == ["none"]:
+        return ()
     if not parts:
-        raise RequestError(_("Give the units of at least one hidden layer, such as 100,100."))
+        raise RequestError(_("Give the units of the hidden layers, such as 100,100, or none."))
     return tuple(_whole_numbers([part], _("number of units"))[0] for part in parts)
 
 
@@ -344,4 +431,4 @@ def _short(value: float) -> str:
 
 
 def _scenario_word(scenario: str) -> str:
-    return {"task": _("Task"), "domain": _("Domain"), "class": _("Class")}[scenario]
+    return {"task": _("Task"), "domain": _("Domain"), "class": _("Class"), "task-free": _("Task-free")}[scenario]

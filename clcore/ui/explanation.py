@@ -37,6 +37,7 @@ def explain(stories: Sequence[Story]) -> list[str]:
     training = [s for s in stories if s.state in ("running", "paused", "starting", "lost") and s.series.started]
     if training:
         return told + [sentence for story in training for sentence in while_training(story)]
+    told += about_parts(stories)
     told += across_scenarios(stories)
     for story in stories:
         swept = len({c.strength for c in story.series.configs}) > 1
@@ -51,7 +52,9 @@ def while_training(story: Story) -> list[str]:
     if k > T:
         return []
     title = f"**{story.title}**{_where(story)}"
-    if k == 1:
+    if story.scenario == "task-free":
+        told = _("{title} is in part {k} of {T} of a stream without boundaries.").format(title=title, k=k, T=T)
+    elif k == 1:
         told = _("{title} learns task 1 of {T}; there is nothing to forget yet.").format(title=title, T=T)
     elif story.method == "joint":
         told = _("{title} trains on tasks 1 to {k} together.").format(title=title, k=k)
@@ -92,6 +95,19 @@ def largest_drop(series: Series, config: Config) -> tuple[int, float, float] | N
     return max(drops, key=lambda d: d[1] - d[2], default=None)
 
 
+def about_parts(stories: Sequence[Story]) -> list[str]:
+    """After the end, without boundaries: what the numbers of T1, T2, … and their differences mean there."""
+    free = next((s for s in stories if s.scenario == "task-free" and _complete(s.series)), None)
+    if free is None:
+        return []
+    return [
+        _("Task-free: nobody says where a task ends. The accuracy is measured at {T} fixed points, the ends of equally long "
+          "parts of the stream, where half of a blurred change has passed. Backward transfer and forgetting compare the end "
+          "of the stream with the end of a task's part, not with the moment when it was best known.").format(
+            T=len(free.series.tasks))
+    ]  # fmt: skip
+
+
 def across_scenarios(stories: Sequence[Story]) -> list[str]:
     """After the end, with several scenarios: one sentence a method, its average in each."""
     told = []
@@ -119,10 +135,15 @@ def at_the_end(story: Story, stories: Sequence[Story]) -> list[str]:
     learned, kept = cells.get((1, 1)), cells.get((T, 1))
     if not _real(learned) or not _real(kept) or learned == 0:
         return []
-    told = _("**{title}**{where} kept {share} % of task 1 ({a} → {b} %). Average of all {T} tasks: {acc}").format(
+    if kept - learned >= NOTICEABLE:
+        told = _("**{title}**{where} knows task 1 better than when it had learned it ({a} → {b} %). Average of all {T} tasks: "
+                 "{acc}")  # fmt: skip
+    else:
+        told = _("**{title}**{where} kept {share} % of task 1 ({a} → {b} %). Average of all {T} tasks: {acc}")
+    told = told.format(
         title=story.title, where=_where(story), share=f"{100 * min(kept / learned, 1):.0f}",
         a=_pct(learned), b=_pct(kept), T=T, acc=spoken(series.metric(story.config, "acc")),
-    )  # fmt: skip
+    )
     compared = against_finetuning(story, stories)
     return [told + (f"; {compared}." if compared else ".")]
 

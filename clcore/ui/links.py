@@ -30,8 +30,10 @@ VIEW = {"matrix": "accuracy", "axis": "tasks", "row0": False, "future": False, "
 VIEW_CHOICES = {"matrix": ["accuracy", "forgetting"], "axis": ["tasks", "epochs"]}
 
 
-def defaults(question: str, benchmark: str | None = None, scenarios: Sequence[str] = ()) -> dict[str, Any]:
-    """The value of every control for a question; with another benchmark or scenario, what suits that one."""
+def defaults(
+    question: str, benchmark: str | None = None, scenarios: Sequence[str] = (), network: str = "mlp"
+) -> dict[str, Any]:
+    """The value of every control for a question; with another benchmark, scenario or network, what suits that one."""
     chosen = presets()[question].values
     name = benchmark or chosen["benchmark"]
     if name != chosen["benchmark"]:
@@ -40,10 +42,12 @@ def defaults(question: str, benchmark: str | None = None, scenarios: Sequence[st
     values: dict[str, Any] = {
         "benchmark": name, "scenario": [card.default_scenario], "memory": [200], "seeds": 5,
         "epochs": card.training.epochs, "batch": card.training.batch_size, "optimizer": card.training.optimizer,
-        "lr": card.training.lr, "momentum": 0.0, "decay": 0.0, "hidden": joined(card.training.hidden),
+        "lr": card.training.lr, "momentum": 0.0, "decay": 0.0, "network": "mlp", "hidden": joined(card.training.hidden),
         "active": "seen", "optimizer-state": "reset", "equal": False, "bytes": None, "watch-switches": 0,
     }  # fmt: skip
     values |= {f"option.{knob.name}": knob.default for knob in card.knobs}
+    for one in catalogue().networks:
+        values |= {f"{one.name}.{knob.name}": knob.default for knob in one.knobs}
     scenario = (list(scenarios) or chosen.get("scenario") or values["scenario"])[0]
     for method in catalogue().methods:
         values |= {f"{method.name}.{knob.name}": knob.default for knob in method.knobs}
@@ -54,7 +58,9 @@ def defaults(question: str, benchmark: str | None = None, scenarios: Sequence[st
             values[f"{method.name}.strength"] = found.strength if found else float(method.strength.default)
             values[f"{method.name}.sweep"] = False
             values[f"{method.name}.strengths"] = [float(s) for s in method.sweep]
-    return values | chosen
+    values |= chosen
+    own = catalogue().network(network).hidden
+    return values if own is None else values | {"hidden": joined(own)}
 
 
 def values_of(query: Query) -> dict[str, Any]:
@@ -75,7 +81,8 @@ def values_of(query: Query) -> dict[str, Any]:
     benchmark = take("benchmark", defaults(question)["benchmark"], [b.name for b in catalogue().benchmarks])
     card = catalogue().benchmark(benchmark)
     scenario = take("scenario", defaults(question, benchmark)["scenario"], card.scenarios)
-    values = defaults(question, benchmark, scenario)
+    network = take("network", "mlp", [card.name for card in catalogue().networks])
+    values = defaults(question, benchmark, scenario, network) | {"network": network}
     knobs = _knobs(benchmark)
     for key, default in values.items():
         if key in knobs and key in query:
@@ -83,6 +90,8 @@ def values_of(query: Query) -> dict[str, Any]:
                 values[key] = knobs[key][0].check(query[key][-1], knobs[key][1])
             except LabError as error:
                 problems.append(str(error).rstrip("."))
+        elif key == "network":
+            pass
         elif key == "method":
             values[key] = take(key, default, [m.name for m in catalogue().methods])
         elif key.endswith(".with"):
@@ -113,12 +122,13 @@ def params_of(state: Mapping[str, Any]) -> dict[str, Any]:
     """The URL parameters of the controls' values: those that differ from their defaults (None for the others)."""
     first = next(iter(presets()))
     question, benchmark, scenario = state["question"], state["benchmark"], state["scenario"]
-    base = defaults(question, benchmark, scenario) | {
+    network = state.get("network", "mlp")
+    base = defaults(question, benchmark, scenario, network) | {
         "benchmark": defaults(question)["benchmark"],
         "scenario": defaults(question, benchmark)["scenario"],
     }
     added = {name: state[key] for name in state["method"] if state.get(key := f"{name}.with")}
-    parts = {"option", *state["method"], *added.values()}
+    parts = {"option", network, *state["method"], *added.values()}
     relevant = (
         key for key in base
         if "." not in key or key.split(".", 1)[0] in parts
@@ -146,11 +156,12 @@ def link_of(runs: Sequence[RunSpec]) -> dict[str, list[str]]:
         "seeds": len(first.grid.seeds),
         "epochs": first.epochs, "batch": first.batch_size, "optimizer": first.optimizer.name, "lr": first.optimizer.lr,
         "momentum": first.optimizer.momentum, "decay": first.optimizer.weight_decay,
-        "hidden": joined(first.network.hidden),
+        "network": first.network.name, "hidden": joined(first.network.hidden),
         "active": first.active_classes, "optimizer-state": first.optimizer_state,
         "equal": first.gradient_samples is not None, "bytes": first.memory_bytes, "watch-switches": first.watch_switches,
     }  # fmt: skip
-    state |= {f"option.{k}": v for k, v in first.options.items()}
+    state |= {f"option.{k}": v for run in runs for k, v in run.options.items()}
+    state |= {f"{first.network.name}.{k}": v for k, v in first.network.settings.items()}
     plain = {run.method.name for run in runs}
     for run in runs:
         if pair := regularized(run.method):
@@ -195,14 +206,14 @@ def _chosen(method: MethodChoice) -> Sequence[str]:
 
 
 def joined(widths: Sequence[int]) -> str:
-    return ",".join(str(w) for w in widths)
+    return ",".join(str(w) for w in widths) or "none"
 
 
 def _knobs(benchmark: str) -> dict[str, tuple[Knob, str]]:
     """The declared settings among the controls, with their owners; a strength is one of them."""
     found = {f"option.{knob.name}": (knob, benchmark) for knob in catalogue().benchmark(benchmark).knobs}
-    for method in catalogue().methods:
-        found |= {f"{method.name}.{knob.name}": (knob, method.name) for knob in method.knobs}
+    for owner in (*catalogue().methods, *catalogue().networks):
+        found |= {f"{owner.name}.{knob.name}": (knob, owner.name) for knob in owner.knobs}
     return found
 
 

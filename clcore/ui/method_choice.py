@@ -36,7 +36,7 @@ def families() -> dict[str, Family]:
     }
 
 
-def method_choice(default: Sequence[str], scenarios: Sequence[str]) -> list[str]:
+def method_choice(default: Sequence[str], scenarios: Sequence[str], network: str = "mlp") -> list[str]:
     """Draws the rows; returns the chosen methods, in the order in which they were chosen."""
     state = st.session_state
     state.setdefault("method", list(default))
@@ -50,11 +50,16 @@ def method_choice(default: Sequence[str], scenarios: Sequence[str]) -> list[str]
             present = [name for name in state["method"] if name in names]
             if set(state.get(key, ())) != set(present) or key not in state:
                 state[key] = present
-            titles = {card.name: _marked(card, scenarios) for card in cards}
+            titles = {card.name: _marked(card, scenarios, network) for card in cards}
             st.pills(title, names, selection_mode="multi", key=key, format_func=titles.get, help=idea,
                      on_change=_choose, args=(key, names))  # fmt: skip
             if unfit := [card for card in cards if missing_scenarios(card, scenarios)]:
                 st.caption(_unfit_words(unfit, scenarios), help=_unfit(unfit, scenarios))
+            if unfit := [card for card in cards if not card.works_on(network)]:
+                st.caption(
+                    f":material/block: {_('not on the network {network}').format(network=_network_title(network))}",
+                    help=_unfit_for(unfit, network),
+                )
     return list(state["method"])
 
 
@@ -78,8 +83,26 @@ def missing_scenarios(card: MethodCard, scenarios: Iterable[str]) -> list[str]:
     return [scenario for scenario in scenarios if scenario not in card.scenarios]
 
 
-def _marked(card: MethodCard, scenarios: Sequence[str]) -> str:
-    return f":gray[:material/block: {card.title}]" if missing_scenarios(card, scenarios) else card.title
+def _marked(card: MethodCard, scenarios: Sequence[str], network: str) -> str:
+    unfit = missing_scenarios(card, scenarios) or not card.works_on(network)
+    return f":gray[:material/block: {card.title}]" if unfit else card.title
+
+
+def _network_title(network: str) -> str:
+    return catalogue().network(network).title
+
+
+def _unfit_for(cards: Sequence[MethodCard], network: str) -> str:
+    """Why some do not work on a network, one line for those that share a reason."""
+    reasons: dict[str, list[str]] = {}
+    for card in cards:
+        reasons.setdefault(card.network_reason, []).append(card.title)
+    return "  \n".join(
+        ":material/block: "
+        + _("{titles}: not on the network {network}").format(titles=", ".join(titles), network=_network_title(network))
+        + (f": {reason}." if reason else ".")
+        for reason, titles in reasons.items()
+    )
 
 
 def _unfit_words(unfit: Sequence[MethodCard], scenarios: Sequence[str]) -> str:
@@ -94,8 +117,11 @@ def _unfit(cards: Sequence[MethodCard], scenarios: Sequence[str]) -> str:
     """Why some are marked: one line for those that lack the same scenarios for the same reason."""
     reasons: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for card in cards:
-        if lacking := missing_scenarios(card, scenarios):
-            reasons.setdefault((tuple(lacking), card.scenario_reason), []).append(card.title)
+        own: dict[str, list[str]] = {}
+        for scenario in missing_scenarios(card, scenarios):
+            own.setdefault(card.why_not(scenario), []).append(scenario)
+        for reason, lacking in own.items():
+            reasons.setdefault((tuple(lacking), reason), []).append(card.title)
     lines = []
     for (lacking, reason), titles in reasons.items():
         told = n_(

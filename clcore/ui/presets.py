@@ -48,5 +48,26 @@ def presets() -> dict[str, Preset]:
                 "ewc.sweep": True, "ewc.strengths": [0.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0], "ewc.strength": 30.0,
             },
         ),
+        Preset(
+            "stream",
+            _("What if nobody says where a task ends?"),
+            _("The same tasks twice: once with boundaries, and once as one stream in which each blends into the next. Replay "
+              "needs no boundary; springs are tightened by a clock instead."),
+            {
+                "benchmark": "permuted-digits", "scenario": ["domain", "task-free"], "seeds": 5,
+                "method": ["finetune", "online-ewc", "er", "der"], "memory": [200],
+            },
+        ),
+        Preset(
+            "later",
+            _("Can learning more help what was learned before?"),
+            _("Five tasks that overlap: digits turned a little further each time, 40 new ones a task. Fine-tuning loses task "
+              "1; with replay the later tasks make it better than it was."),
+            {
+                "benchmark": "rotated-digits", "scenario": ["domain"], "seeds": 10,
+                "method": ["finetune", "ewc", "er", "joint"], "memory": [100],
+                "option.max_angle": 40.0, "option.train_per_task": 40, "epochs": 150,
+            },
+        ),
     )  # fmt: skip
     return {preset.name: preset for preset in found}

@@ -159,7 +159,16 @@ def scenario_words(scenario: str) -> str:
         "task": _("Task scenario: told at test which task it is"),
         "domain": _("Domain scenario: not told the task, the same outputs in every task"),
         "class": _("Class scenario: not told the task, must choose among all classes"),
+        "task-free": _("Task-free scenario: one stream, nobody says where a task ends, neither in training nor at test"),
     }[scenario]
+
+
+def stream_blur(spec: RunSpec) -> float | None:
+    """How far the tasks of a stream without boundaries blend into their neighbours; None where tasks have boundaries."""
+    if spec.scenario != "task-free":
+        return None
+    options = spec.benchmark_options
+    return 0.0 if options.get("gradual") else options["blur"]
 
 
 def _status(rows: Sequence[RunRow]) -> None:
@@ -286,7 +295,7 @@ def _panel(row: RunRow, series: Series, place: int | None) -> None:
         _curves(
             row.id, series.seq, config, tuple(tasks), series.position if row.live and series.started else None,
             st.session_state.get("axis") or "tasks", series.started.epochs if series.started else row.spec.epochs,
-            language(), series,
+            language(), stream_blur(row.spec), series,
         ),
         key=f"curves-{row.id}",
         alt=_("Accuracy of {method} on each task while it learns one after the other. {result}").format(
@@ -311,13 +320,14 @@ def _curves(
     x: str,
     epochs: int,
     language: str,
+    blur: float | None,
     _series: Series,
 ) -> dict[str, Any]:
     """The figure of a run's curves: built once per event, whoever looks."""
     live, ends = _series.curves(config), _series.task_ends(config)
     return per_task_figure(
         live, ends, tasks, chance=_series.chance(), position=position, epochs=epochs, x=x, revision=run_id,
-        height=PANEL_HEIGHT,
+        height=PANEL_HEIGHT, blur=blur,
     )  # fmt: skip
 
 
@@ -449,7 +459,10 @@ def _tiles(series: Series, config: Config) -> None:
             number = "–" if value.mean is None else f"{signed(value.mean)} {unit()}"
             st.metric(label(), number, delta=_behind(value), delta_color="off", delta_arrow="off",
                       help=_("Over the tasks trained so far.") + " " + formula, border=True)  # fmt: skip
-    if series.started is not None and series.started.scenario == "class":
+    if series.started is not None and series.started.scenario == "task-free":
+        st.caption(_("Learning accuracy is left out: nobody says when a task has been learned. T1, T2, … are measured at the "
+                     "ends of equally long parts of the stream."))  # fmt: skip
+    elif series.started is not None and series.started.scenario == "class":
         st.caption(_("Learning accuracy is left out in the class scenario: forgetting everything else would raise it."))
     elif k:
         st.caption(_("± is the 95 % t-interval over seeds."))
@@ -532,7 +545,8 @@ def preview(specs: Sequence[RunSpec]) -> None:
                 st.markdown(f"**{method_title(spec.method.name)}**")
                 live_plot(
                     per_task_figure(
-                        empty, empty, [""] * (planned_tasks(spec) or 5), epochs=spec.epochs, height=PANEL_HEIGHT
+                        empty, empty, [""] * (planned_tasks(spec) or 5), epochs=spec.epochs, height=PANEL_HEIGHT,
+                        blur=stream_blur(spec),
                     ),
                     key=f"preview-{spec.method.name}",
                     alt=_("Empty axes: accuracy per task will be drawn here."),

@@ -87,7 +87,7 @@ TORCH_FREE = (
     "clcore.ui.tradeoff", "clcore.statistics", "clcore.comparison", "clcore.export.html", "clcore.export.importing",
     "clcore.ui.comparing", "clcore.ui.learn.page",
     "clcore.ui.system.activity", "clcore.ui.system.people", "clcore.ui.system.installation", "clcore.diagnostics",
-    "clcore.datasets", "clcore.runner.load",
+    "clcore.datasets", "clcore.picture_folders", "clcore.runner.load",
     "clcore.insights", "clcore.packing", "clcore.charts.kinds",
     "clcore.charts.regions", "clcore.charts.answers", "clcore.ui.insight", "clcore.ui.recorded",
 )  # fmt: skip

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from clcore.frames import Series, Spread
+from clcore.spec import MethodChoice, RunSpec, make
 from clcore.ui.explanation import Story, explain, largest_drop, spoken
 from tests.pages import recorded
 from tests.pages.recorded import experiment, recording
@@ -106,3 +107,20 @@ def test_divergence_comes_first():
 )
 def test_spoken_numbers(value, words):
     assert spoken(value) == words
+
+
+def test_what_is_measured_without_boundaries_is_said_once():
+    free = [
+        story(make(RunSpec, benchmark="permuted-digits", scenario="task-free", method=MethodChoice(name=name)))
+        for name in ("finetune", "er")
+    ]
+    told = explain(free)
+    assert [sentence.startswith("Task-free: nobody says") for sentence in told].count(True) == 1 and "5 fixed points" in told[0]
+    spec = make(RunSpec, benchmark="permuted-digits", scenario="task-free", method=MethodChoice(name="finetune"))
+    assert "is in part 3 of 5 of a stream without boundaries" in explain([story(spec, "running", until=2.5)])[0]
+
+
+def test_a_task_that_became_better_is_said_to_have(monkeypatch):
+    monkeypatch.setitem(recorded.KEPT, "er", 1.05)
+    (sentence,) = explain([story(experiment("er")[0])])
+    assert "knows task 1 better than when it had learned it" in sentence and "kept" not in sentence

@@ -67,6 +67,29 @@ def test_a_link_is_the_experiment(app, store):
     assert er.method.settings == {"er.loss": "sum"} and ewc.method.settings == {"ewc.strength": 25.0}
 
 
+def test_a_link_says_which_network_and_how_it_is_set(app, store):
+    at = app(benchmark="split-digits", method=["ewc"], network="cnn", hidden="24", **{"cnn.norm": "batch", "cnn.channels": "8"})
+    at.button(key="run").click().run()
+    (row,) = {row.spec.scenario: row for row in store.runs()}.values()
+    network = row.spec.network
+    assert (network.name, network.hidden, network.settings) == ("cnn", (24,), {"norm": "batch", "channels": 8})
+    assert set(at.query_params) == {"benchmark", "method", "network", "hidden", "cnn.norm", "cnn.channels", "x"}
+
+
+def test_another_network_brings_its_own_widths_and_settings(app, store):
+    at = app(benchmark="split-digits", method=["finetune", "pnn"], scenario=["task"])
+    at.selectbox(key="network").set_value("vgg-small").run()
+    assert at.text_input(key="hidden").value == "256" and at.number_input(key="vgg-small.channels").value == 32
+    said = words(at)
+    assert "not on the network Small VGG" in said and "pnn does not work on the network vgg-small: its columns" in said
+    assert at.button(key="run").disabled
+    at.selectbox(key="network").set_value("resnet18-slim").run()
+    assert at.text_input(key="hidden").value == "none" and at.text_input(key="hidden").disabled
+    at.selectbox(key="network").set_value("mlp").run()
+    assert at.text_input(key="hidden").value == "100,100" and not at.button(key="run").disabled
+    assert "network" not in at.query_params
+
+
 def test_a_sweep_is_one_run_with_many_replicas(app, store):
     at = app(question="strength")
     at.button(key="run").click().run()
@@ -420,3 +443,41 @@ def test_a_switch_that_is_not_there_yet_is_not_shown(app, store):
     assert "as soon as task 2 begins" in words(app(x="early", switch="5"))
     play(store, experiment("er")[0], experiment="plain")
     assert "Around a task switch" not in words(app(x="plain"))
+
+
+# ---- streams without boundaries -------------------------------------------------------------------------------------
+
+
+def test_options_of_a_stream_without_boundaries_are_offered_there_alone(app, store):
+    keys = {f"option.{name}" for name in ("blur", "update_period", "gradual")}
+    at = app(benchmark="rotated-digits", scenario=["domain"])
+    assert not keys & {widget.key for widget in (*at.number_input, *at.toggle)}
+    free = app(benchmark="rotated-digits", scenario=["domain", "task-free"], method=["finetune"], **{"option.blur": "0.25"})
+    assert keys <= {widget.key for widget in (*free.number_input, *free.toggle)}
+    assert free.number_input(key="option.blur").value == 0.25
+    free.button(key="run").click().run()
+    specs = {row.scenario: row.spec for row in store.runs()}
+    assert specs["task-free"].options == {"blur": 0.25} and specs["domain"].options == {}
+    assert free.query_params["option.blur"] in ("0.25", ["0.25"])
+    assert "nobody says where a task ends" in words(free)
+    assert link_of(list(specs.values()))["option.blur"] == ["0.25"]
+
+
+def test_a_method_that_needs_boundaries_is_marked_with_the_reason(app):
+    at = app(scenario=["task-free"], method=["lwf"])
+    assert at.button(key="run").disabled
+    assert "lwf does not work in the task-free scenario: its teacher is the network as it was" in words(at)
+    told = next(c for c in at.caption if "block" in c.value and "VCL" in c.help)
+    assert "its prior is what it knew when the task before had ended" in told.help
+    everywhere = app(scenario=["task-free", "domain"], method=["er", "online-ewc"])
+    assert not everywhere.button(key="run").disabled
+
+
+@pytest.mark.parametrize("question, methods", [("stream", 4), ("later", 4)])
+def test_a_question_is_a_whole_experiment(app, store, question, methods):
+    at = app(question=question)
+    assert not at.button(key="run").disabled and set(at.query_params) == {"question"}
+    at.button(key="run").click().run()
+    rows = store.runs()
+    assert len({row.method for row in rows}) == methods
+    assert {row.scenario for row in rows} == ({"domain", "task-free"} if question == "stream" else {"domain"})

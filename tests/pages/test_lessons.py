@@ -290,3 +290,28 @@ def test_charts_are_valid_and_keep_their_traces():
     ):
         valid(figure)
         assert [t["type"] for t in figure["data"]] == ["bar", "box", "scatter", "scatter"]
+
+
+def test_a_difference_may_be_negative_and_is_told_in_points(app):
+    asked = next(step for step in lessons()["later"].steps if step.name == "alike").question
+    at = app(PAGE, lesson="later", step="3")
+    box = at.number_input(key="level-later/alike-0")
+    assert box.min == -100 and box.value == 0 and box.label.endswith("pts")
+    said = verdict(asked, [5, 5, 5], [spread([0.05, 0.06, 0.07]), spread([0.0, 0.01, 0.02]), spread([-0.05, -0.03, -0.01])])
+    assert "it was -3.0 ± 5.0 points" in said or "it was −3.0 ± 5.0 points" in said
+
+
+def test_task_one_at_the_end_is_its_last_cell():
+    step = next(step for step in lessons()["later"].steps if step.name == "practice")
+    series = Series("r").pull(Events(recording(step.runs()[0])))
+    (point,) = truth(step.question, step.question.options[0], series)
+    cells = series.matrix(series.configs[0])
+    assert point.mean == cells[(cells["row"] == 5) & (cells["task"] == 1)]["mean"].iloc[0]
+
+
+def test_an_axis_around_zero_holds_what_is_shown():
+    points = [spread([-0.06, -0.05, -0.04]), spread([0.04, 0.05, 0.06])]
+    figure = options_figure(["a", "b"], points, [method_style("er")] * 2, "t", signed=True, fitted=True, mine=[20, -9])
+    valid(figure)
+    low, high = figure["layout"]["yaxis"]["range"]
+    assert low < -9 and 20 < high < 25

@@ -13,7 +13,7 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from clcore.benchmarks import mnist_family, split_mnist_variation
+from clcore.benchmarks import downloads, split_mnist_variation
 from clcore.benchmarks.mnist_family import FASHION_MNIST, MNIST, load_family
 from clcore.benchmarks.permuted_mnist import PermutedMNIST
 from clcore.benchmarks.rotated_mnist import RotatedMNIST
@@ -72,7 +72,7 @@ def no_network(monkeypatch):
     def refuse(url):
         raise URLError("Name or service not known")
 
-    monkeypatch.setattr(mnist_family, "_open", refuse)
+    monkeypatch.setattr(downloads, "_open", refuse)
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_a_connection_that_breaks_off_is_a_failed_download(tiny, tmp_path, monke
         def read(self, size):
             raise ConnectionResetError("Connection reset by peer")
 
-    monkeypatch.setattr(mnist_family, "_open", lambda url: Broken())
+    monkeypatch.setattr(downloads, "_open", lambda url: Broken())
     assert "Connection reset by peer" in failure(tmp_path)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
@@ -258,7 +258,7 @@ def test_a_data_directory_that_cannot_be_written(tiny, files, tmp_path, no_netwo
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return open(path, mode, *args, **kwargs)
 
-    monkeypatch.setattr(mnist_family, "open", refuse, raising=False)
+    monkeypatch.setattr(downloads, "open", refuse, raising=False)
     sentence = failure(tmp_path)
     assert "Permission denied" in sentence and "--data-dir or CLCORE_DATA_DIR" in sentence
 
@@ -269,7 +269,7 @@ def test_a_full_disk(tiny, files, tmp_path, no_network, monkeypatch):
     def full(source, target, length):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(mnist_family.shutil, "copyfileobj", full)
+    monkeypatch.setattr(downloads.shutil, "copyfileobj", full)
     assert "No space left on device" in failure(tmp_path)
     assert sorted(p.name for p in raw.iterdir()) == sorted(files)
 
@@ -281,9 +281,10 @@ def test_a_data_directory_that_is_a_file(tiny, tmp_path, no_network):
 
 def test_memory_estimates_need_no_data():
     for benchmark in (SplitMNIST, PermutedMNIST, RotatedMNIST, SplitFashionMNIST, SplitKMNIST):
-        assert 55e6 < benchmark.memory_estimate({}, benchmark.default_scenario, 1) < 75e6
-    options = {"tasks": 50}
-    many = PermutedMNIST.memory_estimate(options, "domain", 100) - PermutedMNIST.memory_estimate(options, "domain", 99)
+        made = benchmark({}, scenario=benchmark.default_scenario, data_dir="nowhere")
+        assert 55e6 < made.memory_estimate(1) < 75e6
+    made = PermutedMNIST({"tasks": 50}, scenario="domain", data_dir="nowhere")
+    many = made.memory_estimate(100) - made.memory_estimate(99)
     assert many == pytest.approx(8 * (60_000 + 50 * 784), rel=0.02)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import clcore.benchmarks as package
-from clcore.benchmarks import mnist_family
+from clcore.benchmarks import downloads
 from clcore.benchmarks.base import Benchmark
 from clcore.benchmarks.permuted_digits import PermutedDigits
 from clcore.benchmarks.rotated_digits import RotatedDigits
@@ -67,7 +67,9 @@ def test_every_benchmark_file_holds_one_benchmark_with_its_facts():
         names.append(name)
     assert set(names) == {
         "split-digits", "permuted-digits", "rotated-digits", "toy-2d", "split-mnist", "permuted-mnist", "rotated-mnist",
-        "split-fashion-mnist", "split-kmnist",
+        "split-fashion-mnist", "split-kmnist", "split-cifar10", "split-cifar100", "permuted-fashion-mnist",
+        "rotated-fashion-mnist", "split-mnist-variation", "split-emnist", "split-svhn", "five-datasets", "omniglot",
+        "image-folder",
     }  # fmt: skip
 
 
@@ -76,9 +78,10 @@ def test_the_list_of_what_runs_offline_is_what_says_so():
         name
         for name, module in all_benchmarks()
         for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, Benchmark) and c.__module__ == module.__name__ and c.offline
+        if isinstance(c, type) and issubclass(c, Benchmark) and c.__module__ == module.__name__
+        and c.offline and not c.own_data
     }
-    assert set(mnist_family.OFFLINE) == declared
+    assert set(downloads.OFFLINE) == declared
 
 
 @pytest.mark.parametrize("benchmark", OFFLINE)
@@ -123,7 +126,11 @@ def test_training_validation_and_test_examples_are_disjoint_in_the_whole_stream(
     )
     assert train.isdisjoint(validation) and train.isdisjoint(test) and validation.isdisjoint(test)
     assert test == set(made.source.test_ids.tolist())
-    assert train | validation == set(made.source.train_ids.tolist())
+    unused = set(made.source.train_ids.tolist()) - train - validation
+    if scenario == "task-free" and benchmark is SplitDigits:  # every task has as many as the smallest
+        assert len({task.train.width for task in stream.tasks}) == 1 and len(unused) < 60
+    else:
+        assert not unused
 
 
 @pytest.mark.parametrize("order", ("natural", "seeded"))
@@ -167,7 +174,8 @@ def test_output_units_of_split_streams(scenario, tasks):
             units = set(y[replica, :n].tolist())
             first = 0 if scenario == "domain" else task.index * per_task
             assert units == set(range(first, first + per_task))
-            assert units == set(stream.groups[task.index].nonzero()[:, 0].tolist())
+            meant = set(range(10)) if scenario == "task-free" else units  # all compete, whatever the task
+            assert set(stream.groups[task.index].nonzero()[:, 0].tolist()) == meant
         assert len(unit_of) == 10
 
 
@@ -175,13 +183,14 @@ def test_output_units_of_split_streams(scenario, tasks):
 def test_output_units_of_permuted_streams(scenario):
     made = build(PermutedDigits, scenario, tasks=3)
     stream = made.stream([0])
-    assert stream.outputs == (10 if scenario == "domain" else 30)
+    shared = scenario in ("domain", "task-free")
+    assert stream.outputs == (10 if shared else 30)
     assert stream.groups.sum(1).tolist() == [10, 10, 10]
     assert stream.groups.sum().item() == 30
     for task in stream.tasks:
         _, y = all_of(task.test)
         labels = made.source.labels[task.test.indices]
-        assert torch.equal(y, labels + (0 if scenario == "domain" else 10 * task.index))
+        assert torch.equal(y, labels + (0 if shared else 10 * task.index))
         assert stream.groups[task.index][y].all()
 
 
@@ -470,7 +479,7 @@ def bytes_of(stream, source):
     ]
     for task in stream.tasks:
         for split in (task.train, task.validation, task.test):
-            tensors += [split._table, split.lengths] if split is not None else []
+            tensors += [split.table, split.lengths] if split is not None else []
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
@@ -480,8 +489,16 @@ def bytes_of(stream, source):
 def test_the_memory_estimate_is_close(benchmark, scenario, options, replicas):
     made = build(benchmark, scenario, **options)
     real = bytes_of(made.stream(list(range(replicas))), made.source)
-    estimate = benchmark.memory_estimate(options, scenario, replicas)
+    estimate = made.memory_estimate(replicas)
     assert 0.9 * real <= estimate <= 1.15 * real + 4096
+
+
+@pytest.mark.parametrize("replicas", (1, 20))
+def test_the_memory_estimate_of_a_gradual_turn_is_close(replicas):
+    options = {"gradual": True, "max_angle": 90.0, "tasks": 4}
+    made = build(RotatedDigits, "task-free", **options)
+    real = bytes_of(made.stream(list(range(replicas))), made.source)
+    assert 0.9 * real <= made.memory_estimate(replicas) <= 1.15 * real + 4096
 
 
 @pytest.mark.parametrize("benchmark", (SplitDigits, PermutedDigits, RotatedDigits))

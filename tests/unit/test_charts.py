@@ -258,3 +258,18 @@ def test_config_repeats_the_palette():
     for base, colors in theme.CATEGORICAL.items():
         assert tuple(config["theme"][base]["chartCategoricalColors"]) == colors
     assert config["runner"]["postScriptGC"] is False
+
+
+def test_without_boundaries_the_bands_of_neighbours_lie_over_one_another():
+    def drawn(**more):
+        empty = pd.DataFrame([], columns=["position", "task", *COLUMNS])
+        figure = per_task_figure(empty, empty, ["a", "b", "c"], **more)
+        valid(figure)
+        bands = [(s["x0"], s["x1"]) for s in figure["layout"]["shapes"] if s["type"] == "rect"]
+        return bands, figure["layout"]["xaxis"]["title"]["text"]
+
+    assert drawn() == ([(0, 1), (1, 2), (2, 3)], "tasks trained")
+    blurred, title = drawn(blur=0.5, epochs=4, x="tasks")
+    assert blurred == [(0, 1.25), (0.75, 2.25), (1.75, 3)] and title.startswith("parts of the stream")
+    assert drawn(blur=0.5, epochs=4, x="epochs") == ([(0, 5), (3, 9), (7, 12)], "epochs of training")
+    assert drawn(blur=0.0)[0] == [(0, 1), (1, 2), (2, 3)]

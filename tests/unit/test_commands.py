@@ -17,6 +17,8 @@ CASES = {
         "optimizer": OptimizerChoice(lr=0.037, momentum=0.9, weight_decay=1e-4),
     },
     "linear": {"network": NetworkChoice(hidden=()), "optimizer": OptimizerChoice(name="adam", lr=1e-3)},
+    "convolutional": {"network": make(NetworkChoice, name="cnn", hidden=(9,), settings={"norm": "batch", "blocks": 3})},
+    "residual": {"network": make(NetworkChoice, name="resnet18-slim")},
     "kept": {"optimizer_state": "keep", "epochs": 3, "batch_size": 8},
     "compute": {"gradient_samples": 50_000},
     "like": {"gradient_samples": "fine-tuning"},

@@ -1,12 +1,14 @@
 """Pictures of arrays: every known kind and any unknown one is valid Plotly, and its table holds the numbers of the figure."""
 
 import base64
+import io
 import json
 import zlib
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from PIL import Image
 
 from clcore.charts import theme
 from clcore.charts.answers import AHEAD, FORGOTTEN, NEVER, RIGHT, Asked, answers_figure
@@ -142,6 +144,28 @@ def test_png_holds_the_pixels():
     assert data.startswith(b"\x89PNG") and int.from_bytes(data[16:20]) == 4
     assert list(rows) == [0, 0, 0, 255, 255] * 2 + [0, 128, 128, 7, 7] * 2
     assert data_uri(np.zeros((3, 4, 4))) != data_uri(np.zeros((4, 4)))
+
+
+def colours_of(uri: str) -> np.ndarray:
+    """(h, w, 3) of a PNG data URI."""
+    picture = Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+    assert picture.mode == "RGB"
+    return np.asarray(picture)
+
+
+def test_colour_pictures_keep_their_colours():
+    """A red and a blue image, as the memory reports them (0 to 1) and as the answers do (bytes)."""
+    red, blue = np.zeros((3, 8, 8)), np.zeros((3, 8, 8))
+    red[0], blue[2] = 1.0, 0.5
+    history = {1: np.stack([red, blue])[None]}
+    memory = kind_of("memory_examples").draw(
+        Reading(name="memory_examples", task=1, history=history, tasks=TASKS, units=["cat", "dog"], floor=0.0, peak=1.0)
+    )
+    first, second = (colours_of(image["source"])[0, 0].tolist() for image in memory.figure["layout"]["images"])
+    assert (first, second) == ([255, 0, 0], [0, 0, 127])
+    asked = [Asked(1, name, (255 * one).astype(np.uint8), {1: "cat"}) for name, one in (("cat", red), ("dog", blue))]
+    shown = [colours_of(image["source"])[3, 3].tolist() for image in answers_figure(asked, 1).figure["layout"]["images"]]
+    assert shown == [[255, 0, 0], [0, 0, 127]]
 
 
 # ---- regions --------------------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ def put(folder, name: str, size: int) -> None:
 
 def test_every_benchmark_has_its_data_set(tmp_path):
     named = [title for data in found(tmp_path).values() for title in data.benchmarks]
-    assert sorted(named) == sorted(card.title for card in catalogue().benchmarks)
+    assert set(named) == {card.title for card in catalogue().benchmarks}
+    assert "Five data sets" in found(tmp_path)["SVHN"].benchmarks and "Five data sets" in found(tmp_path)["KMNIST"].benchmarks
 
 
 def test_a_data_set_is_missing_packed_damaged_or_present(tmp_path):
@@ -47,6 +48,19 @@ def test_a_data_set_is_missing_packed_damaged_or_present(tmp_path):
     assert found(tmp_path)["KMNIST"].state == "missing"
 
 
+def test_a_data_set_in_one_archive_is_packed_until_it_is_unpacked(tmp_path):
+    put(tmp_path, "cifar-100-python.tar.gz", 10)
+    cifar = found(tmp_path)["CIFAR-100"]
+    assert (cifar.state, cifar.size, cifar.origin) == ("packed", "169 MB", "www.cs.toronto.edu")
+    put(tmp_path / "cifar-100-python", "train", 155_249_918)
+    put(tmp_path / "cifar-100-python", "test", 3)
+    assert found(tmp_path)["CIFAR-100"].wrong == ("test",)
+    put(tmp_path, "train_32x32.mat", 5)
+    assert found(tmp_path)["SVHN"].state == "missing"
+    put(tmp_path, "test_32x32.mat", 6)  # only its checksum tells whether it is whole
+    assert (found(tmp_path)["SVHN"].state, found(tmp_path)["SVHN"].bytes) == ("present", 11)
+
+
 def test_digits_come_with_scikit_learn(tmp_path):
     digits = found(tmp_path)["digits"]
     assert digits.state == "included" and os.path.exists(os.path.join(digits.where, "digits.csv.gz"))
@@ -65,11 +79,21 @@ def test_sizes_and_origins_are_those_that_the_loader_uses():
     from clcore.benchmarks import mnist_family as family
 
     facts = {"MNIST": family.MNIST, "FashionMNIST": family.FASHION_MNIST, "KMNIST": family.KMNIST}
-    for data in KNOWN:
-        name = data.folder.split("/")[0]
+    known = {data.title: data for data in KNOWN}
+    for title in ("MNIST", "Fashion-MNIST", "KMNIST"):
+        data, name = known[title], known[title].folder.split("/")[0]
         assert tuple(data.files.values()) == family._sizes(facts[name])
         assert [f"{file}.gz" for file in data.files] == [archive for archive, _ in getattr(vision, name).resources]
         assert data.origin in getattr(vision, name).mirrors[0]
+    letters = known["EMNIST"]
+    assert tuple(letters.files.values()) == family._sizes(family.EMNIST_LETTERS) and letters.origin in vision.EMNIST.url
+    for title, cifar in (("CIFAR-10", vision.CIFAR10), ("CIFAR-100", vision.CIFAR100)):
+        assert [n for n, _ in (*cifar.train_list, *cifar.test_list)] == list(known[title].files)
+        assert (known[title].folder, known[title].archive) == (cifar.base_folder, cifar.filename)
+        assert known[title].origin in cifar.url
+    assert list(known["SVHN"].files) == [vision.SVHN.split_list[part][1] for part in ("train", "test")]
+    assert known["SVHN"].origin in vision.SVHN.split_list["train"][0]
+    assert known["Omniglot"].origin in vision.Omniglot.download_url_prefix
     assert {d.title for d in KNOWN} >= {d.title for d in found(datasets.Path("x")).values() if d.origin}
 
 

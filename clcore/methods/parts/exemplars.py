@@ -31,9 +31,9 @@ Chooser = Callable[[Tensor, Tensor], Iterator[Tensor]]
 def features(classifier: Classifier, x: Tensor) -> Tensor:
     """(K, B, d) what enters the output layer for inputs `x` (K, B, …); d is a multiple of four."""
     head = classifier.network.head
-    with recording(classifier.network) as tape:
+    with recording(head) as tape:
         classifier(x)
-    found = next(record.inputs for record in tape if record.layer is head).flatten(2)
+    found = tape[0].inputs.flatten(2)
     return F.pad(found, (0, -found.shape[-1] % 4))
 
 

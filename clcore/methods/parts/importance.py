@@ -2,11 +2,15 @@
 
 For a linear layer the gradient of one example is the outer product of its input x and its output gradient δ. Every measure here
 is a mean of such products of an example's u and v, which is one batched matrix product Σ_n u_nᵀ v_n (for the bias Σ_n v_n): no
-loop over examples. What differs is what u and v are:
+loop over examples, and no example's gradient is ever written down. What differs is what u and v are:
 
     Fisher information   u = x²    v = δ²     gradients of log p(y|x)                   EWC
     sensitivity          u = |x|   v = |δ|    gradients of ‖f(x)‖²                      MAS
     correlation          u = |x|   v = 2|y|   a layer's own output y: no gradients      local MAS
+
+A convolution's gradient is a sum over positions, whose square is no product of squares. There every example's gradient is
+computed (parts/sample_gradients.py), a few examples at a time, and squared or made positive as it is. The same holds for
+normalisations. Batch normalisation answers here (networks/norms.py), so that an example's gradient is its own.
 
 Three estimators of the Fisher information (Kunstner et al., NeurIPS 2019; van de Ven, arXiv 2502.11756), with
 g(y) = ∇ log p(y|x):
@@ -18,12 +22,12 @@ g(y) = ∇ log p(y|x):
 Squares and sizes are taken per example, never of a batch's mean: no estimate depends on the chunks it is computed in.
 
 `StepSquares` has the empirical form while training goes on: one more batched matrix product per layer and step, no pass of its
-own.
+own. While batch normalisation learns, an example's gradient is what passes through its own row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Required, TypedDict, Unpack
 
@@ -32,10 +36,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clcore.benchmarks.base import Split
-from clcore.methods.parts.pictures import linear_layers
+from clcore.methods.parts.sample_gradients import add_sizes
 from clcore.methods.parts.vectors import ReplicaVector
 from clcore.networks.classifier import Classifier
-from clcore.networks.layers import Recorded, aligned_rows, recording
+from clcore.networks.layers import Layer, Linear, Recorded, aligned_rows, recording
 from clcore.randomness import Generators
 from clcore.state import Stateful
 
@@ -60,6 +64,11 @@ class Sampling(TypedDict, total=False):
     charge: Callable[[Tensor], None]
 
 
+# Of one backward pass: δ of every layer, and what each example's measure counts for, (K, B); None: 1.
+Gradients = tuple[Sequence[Tensor], Tensor | None]
+Size = Callable[[Tensor], Tensor]
+
+
 @dataclass(frozen=True)
 class Seen:
     """Examples of all replicas that went through the network together.
@@ -78,7 +87,7 @@ class Seen:
     tape: list[Recorded]
 
     def gradients(self, of: Tensor, **options: bool) -> Sequence[Tensor]:
-        """δ (K, B, out) of every layer: the gradient of each example's share of the sum `of` over all examples."""
+        """δ of every layer, shaped as its outputs: the gradient of each example's share of the sum `of` over all examples."""
         return torch.autograd.grad(of, [record.outputs for record in self.tape], **options)
 
 
@@ -90,19 +99,19 @@ def fisher_diagonal(
     The softmax runs over the units that are active for this task in training.
     """
 
-    def squared_gradients(seen: Seen) -> list[Tensor]:
+    def gradients(seen: Seen) -> Iterator[Gradients]:
         log_p = F.log_softmax(seen.logits, dim=-1)
         if estimator == "exact":
-            return _expected_squares(seen, log_p)
+            yield from _of_every_label(seen, log_p)
+            return
         if estimator == "sampled":
             label = _sample(log_p.detach().exp(), seen.lot)
         else:
             label = (seen.units.cumsum(0) - 1)[seen.y]  # position of the unit among the active ones
-        picked = log_p.gather(-1, label.unsqueeze(-1)).sum()
-        return [delta * delta for delta in seen.gradients(picked)]
+        yield seen.gradients(log_p.gather(-1, label.unsqueeze(-1)).sum()), None
 
-    return _mean_of_products(
-        classifier, split, task, torch.square, squared_gradients,
+    return _mean_size(
+        classifier, split, task, torch.square, gradients,
         passes=int(classifier.training_units(task).sum()) if estimator == "exact" else 1,
         lots=estimator == "sampled", **sampling,
     )  # fmt: skip
@@ -114,10 +123,10 @@ def output_sensitivity(classifier: Classifier, split: Split, task: int, **sampli
     f are the logits of the units that are active for this task in training.
     """
 
-    def sizes_of_gradients(seen: Seen) -> list[Tensor]:
-        return [delta.abs() for delta in seen.gradients(seen.logits.square().sum())]
+    def gradients(seen: Seen) -> Iterator[Gradients]:
+        yield seen.gradients(seen.logits.square().sum()), None
 
-    return _mean_of_products(classifier, split, task, torch.abs, sizes_of_gradients, **sampling)
+    return _mean_size(classifier, split, task, torch.abs, gradients, **sampling)
 
 
 @torch.no_grad()
@@ -127,23 +136,23 @@ def input_output_correlation(
     """1/N Σ_n 2 |x_n,i| |y_n,j| for the weight from a layer's input x_i to its output y_j. Reads no labels.
 
     y is what the layer passes on: ReLU of a hidden layer, the logits of the active units of the output layer. This is the
-    output sensitivity of each layer as if it were the network's only one.
+    output sensitivity of each layer as if it were the network's only one. For networks of `Linear` layers.
     """
     head = classifier.network.head
 
-    def sizes_of_outputs(seen: Seen) -> list[Tensor]:
+    def outputs(seen: Seen) -> Iterator[Gradients]:
         active = F.pad(seen.units, (0, head.width - len(seen.units)))  # dead units are never active
-        return [2 * (r.outputs.abs() * active if r.layer is head else r.outputs.relu()) for r in seen.tape]
+        yield [2 * (r.outputs.abs() * active if r.layer is head else r.outputs.relu()) for r in seen.tape], None
 
-    return _mean_of_products(classifier, split, task, torch.abs, sizes_of_outputs, passes=0, **sampling)
+    return _mean_size(classifier, split, task, torch.abs, outputs, passes=0, **sampling)
 
 
-def _mean_of_products(
+def _mean_size(
     classifier: Classifier,
     split: Split,
     task: int,
-    of_inputs: Callable[[Tensor], Tensor],
-    of_outputs: Callable[[Seen], list[Tensor]],
+    size: Size,
+    gradients: Callable[[Seen], Iterator[Gradients]],
     *,
     generators: Generators,
     samples: int | None = None,
@@ -153,9 +162,10 @@ def _mean_of_products(
     passes: int = 1,
     lots: bool = False,
 ) -> ReplicaVector:
-    """1/N Σ_n u_nᵀ v_n of every layer, with u = `of_inputs` of what went in and v one of `of_outputs` for each layer.
+    """1/N Σ_n Σ c·size(g_n) with the size, |·| or (·)², of every example's gradient g_n, over the `gradients` δ that there
+    are of a chunk and what they count for, c.
 
-    `of_outputs` makes `passes` backward passes.
+    `gradients` makes `passes` backward passes.
     """
     network = classifier.network
     totals = {p: torch.zeros_like(p) for p in network.parameters()}
@@ -172,24 +182,30 @@ def _mean_of_products(
         lot = _padded(drawn, start, chunk).to(device) if lots else None
         with recording(network) as tape:
             logits = classifier(x)[..., units]
-        weight = _padded(meant, start, chunk).to(device).unsqueeze(-1)
-        outputs = of_outputs(Seen(y, lot, logits, units, tape))
-        for record, v in zip(tape, outputs, strict=True):
-            _add_products(totals, record, of_inputs(record.inputs.detach()), v * weight)
-    counts = torch.tensor([len(c) for c in chosen], dtype=torch.float32, device=device)
-    charge(counts * passes)
-    return ReplicaVector(totals.values()) * (1 / counts)
+        weight = _padded(meant, start, chunk).to(device)
+        linear: list[Tensor | None] = [None] * len(tape)  # their v: products are only taken once
+        for deltas, counts in gradients(Seen(y, lot, logits, units, tape)):
+            for i, (record, delta) in enumerate(zip(tape, deltas, strict=True)):
+                if not isinstance(record.layer, Linear):
+                    add_sizes(totals, record, delta, size, weight if counts is None else weight * counts)
+                elif counts is None:
+                    linear[i] = size(delta)
+                else:
+                    linear[i] = torch.zeros_like(delta) if linear[i] is None else linear[i]
+                    linear[i].addcmul_(size(delta), counts.unsqueeze(-1))
+        for record, v in zip(tape, linear, strict=True):
+            if v is not None:
+                _add_products(totals, record, size(record.inputs.detach()), v * weight.unsqueeze(-1))
+    examples = torch.tensor([len(c) for c in chosen], dtype=torch.float32, device=device)
+    charge(examples * passes)
+    return ReplicaVector(totals.values()) * (1 / examples)
 
 
-def _expected_squares(seen: Seen, log_p: Tensor) -> list[Tensor]:
-    """Σ_y p(y|x) δ(y)² of every layer."""
+def _of_every_label(seen: Seen, log_p: Tensor) -> Iterator[Gradients]:
+    """δ(y) of log p(y|x), which counts p(y|x), for every y."""
     p, classes = log_p.detach().exp(), log_p.shape[-1]
-    squares = [torch.zeros_like(record.outputs) for record in seen.tape]
     for c in range(classes):
-        deltas = seen.gradients(log_p[..., c].sum(), retain_graph=c + 1 < classes)
-        for square, delta in zip(squares, deltas, strict=True):
-            square.addcmul_(delta * delta, p[..., c].unsqueeze(-1))
-    return squares
+        yield seen.gradients(log_p[..., c].sum(), retain_graph=c + 1 < classes), p[..., c]
 
 
 def normalized(importance: ReplicaVector, by: Normalization, parameters: int) -> ReplicaVector:
@@ -219,11 +235,11 @@ class StepSquares(Stateful):
 
     def listen(self) -> None:
         self._tape = _RetainingTape()
-        for layer in linear_layers(self.network):
+        for layer in self._layers():
             layer.tape = self._tape
 
     def stop(self) -> None:
-        for layer in linear_layers(self.network):
+        for layer in self._layers():
             layer.tape = None
 
     @torch.no_grad()
@@ -232,10 +248,15 @@ class StepSquares(Stateful):
         totals = dict(zip(self.network.parameters(), self.total, strict=True))
         for record in self._tape:
             delta = record.outputs.grad
-            if delta is not None:
+            if delta is not None and not isinstance(record.layer, Linear):
+                add_sizes(totals, record, delta, torch.square, count.unsqueeze(1))
+            elif delta is not None:
                 v = delta * delta * count.view(-1, 1, 1)
                 _add_products(totals, record, record.inputs.detach().square(), v)
         self._tape = _RetainingTape()
+
+    def _layers(self) -> list[Layer]:
+        return [module for module in self.network.modules() if isinstance(module, Layer)]
 
 
 class _RetainingTape(list):

@@ -18,6 +18,9 @@ share to the others, and all shrink as new ones appear. `reserved`, for a known 
 for tasks) is set aside from the beginning and never changes. Levels only ever fall, so what was dropped is never
 missed: offering bit by bit keeps what offering all at once would.
 
+On a stream without boundaries nobody knows tasks: groups by task are groups by class there or none, and an example is offered
+when it comes by for the first time. The `tasks` below are views then (see benchmarks/course.py).
+
 What is stored is where an example lies in the data set (task and id) and what a method adds to it (`fields`: logits,
 losses, … as (K, M, …) tensors). `footprint` charges the bytes that a memory of real examples would take.
 """
@@ -47,9 +50,11 @@ Division = Literal["shrinking", "reserved"]
 _GROUPS: dict[str, Groups] = {
     "reservoir": "none", "balanced": "class", "ring": "task_class", "herding": "task_class", "k-center": "task_class",
 }  # fmt: skip
+_UNTOLD: dict[str, Groups] = {"none": "none", "class": "class", "task": "none", "task_class": "class"}
 _WHOLE_TASKS = ("herding", "k-center")
 _PREDRAWN_FLOATS = 1 << 20
-_SHOWN = 16  # examples in a picture of the memory
+_SHOWN = 16  # examples in a picture of the memory,
+_SHOWN_NUMBERS = 1 << 15  # or fewer, where their pixels would be more than this
 
 
 class Memory(Stateful):
@@ -81,6 +86,8 @@ class Memory(Stateful):
         """
         self.stream, self.classifier, self.pulse = context.stream, context.classifier, context.pulse
         self.policy, self.by, self.division = policy, by or _GROUPS[policy], division
+        if self.stream.course is not None:
+            self.by = _UNTOLD[self.by]
         self.insertions, self.draws = context.generators("memory"), context.generators("replay")
         self.budgets = context.memories.to("cpu", torch.long)
         everything = sum(task.train.width for task in self.stream.tasks)
@@ -123,7 +130,9 @@ class Memory(Stateful):
         keys = None
         if self.policy in _WHOLE_TASKS:
             keys = self._picked(task, valid)
-        self.offer(task.index, ids, valid, values=values, keys=keys)
+        if task.train.fresh is not None:
+            valid = valid & task.train.fresh.cpu()
+        self.offer(task.train.all_tasks(), ids, valid, values=values, keys=keys)
 
     def observe(self, batch: Batch, values: Mapping[str, Tensor] | None = None) -> None:
         """Offers a mini-batch of the stream, after its step, on the first pass over the data only.
@@ -135,6 +144,8 @@ class Memory(Stateful):
             return
         first_pass = torch.tensor([epoch == 0 for epoch in batch.epoch])
         valid = (batch.weight.cpu() > 0) & first_pass.unsqueeze(1)
+        if batch.fresh is not None:
+            valid = valid & batch.fresh.cpu()
         if bool(valid.any()):
             self.offer(batch.task, batch.ids, valid, values=values)
 
@@ -246,6 +257,8 @@ class Memory(Stateful):
     def draw(self, size: int, *, ahead: int = 1, before: int | None = None) -> Batch | None:
         """A replay batch `(K, size)`: without replacement while a memory holds that many, else every example once.
 
+        Where the stream augments its images, these are augmented too, each draw anew.
+
         None while there is nothing to draw in any memory. `before` leaves out the examples of that task and later ones.
         `ahead` draws may be made at once while the memory does not change. The batch has `slots` and what is `stored` there.
         """
@@ -263,7 +276,8 @@ class Memory(Stateful):
         rows = aligned_rows(size, self.classifier.network.widths)
         per_draw = max(self.keys.shape[1], rows * math.prod(self.stream.input_shape))
         # The number of draws made at once decides how far generators run, so it must not depend on other replicas.
-        chosen, weights = [], []
+        augmentation = self.stream.augmentation
+        chosen, weights, views = [], [], []
         for k, generator in enumerate(self.draws):
             candidates = usable[k].nonzero().flatten()
             held = len(candidates)
@@ -277,26 +291,31 @@ class Memory(Stateful):
                 weight[:, :held] = 1
             chosen.append(slots)
             weights.append(weight)
+            if augmentation is not None:
+                blank = torch.zeros(ahead * rows, 3, dtype=torch.uint8)
+                views.append(augmentation.draw(ahead * rows, generator) if held else blank)
         slots = torch.stack(chosen).flatten(1)  # (K, ahead·rows)
         weight = torch.stack(weights).flatten(1)
         together = max(1, _PREDRAWN_FLOATS // (per_draw * len(self.budgets)))
         for start in range(0, ahead, together):
             part = slice(start * rows, min(ahead, start + together) * rows)
-            yield from self._read(slots[:, part], weight[:, part], rows)
+            shown = torch.stack([own[part] for own in views]) if views else None
+            yield from self._read(slots[:, part], weight[:, part], rows, shown)
 
-    def _read(self, slots: Tensor, weight: Tensor, rows: int) -> list[Batch]:
-        """The examples in `slots` (K, n·rows) as n batches."""
+    def _read(self, slots: Tensor, weight: Tensor, rows: int, views: Tensor | None = None) -> list[Batch]:
+        """The examples in `slots` (K, n·rows) as n batches; augmented where `views` (K, n·rows, 3) are given."""
         device = self.stream.device
+        padded = (weight.view(len(weight), -1, rows) == 0).any(2).any(0).tolist()
         tasks, ids = self.tasks.gather(1, slots).to(device), self.ids.gather(1, slots).to(device)
         weight, slots = weight.to(device), slots.to(device)
-        x, y = self.stream.gather(tasks, ids)
+        x, y = self.stream.gather(tasks, ids, None if views is None else views.to(device))
         batches = []
-        for start in range(0, slots.shape[1], rows):
+        for n, start in enumerate(range(0, slots.shape[1], rows)):
             at = slice(start, start + rows)
             w, here = weight[:, at], slots[:, at]
             stored = {name: _gathered(values, here) for name, values in self.fields.items()}
             batches.append(
-                Batch(x[:, at], y[:, at], w, w.sum(1), tasks[:, at], ids[:, at], slots=here, stored=stored)
+                Batch(x[:, at], y[:, at], w, w.sum(1), tasks[:, at], ids[:, at], slots=here, stored=stored, padded=padded[n])
             )
         return batches
 
@@ -328,6 +347,11 @@ class Memory(Stateful):
             found.append(self.stream.split(task, ids.to(self.stream.device), held.sum(1).to(self.stream.device)))
         return tuple(found)
 
+    def split(self) -> Split:
+        """Everything held, of whatever task, as a phase's training data. A memory without examples is a split without them."""
+        device = self.stream.device
+        return self.stream.split(self.tasks.to(device), self.ids.to(device), self.counts.to(device))
+
     def refresh(self, batch: Batch, values: Mapping[str, Tensor]) -> None:
         """Replaces fields of those examples of the stream's mini-batch that are held: they pass again.
 
@@ -354,7 +378,7 @@ class Memory(Stateful):
 
     def counts_by_task(self) -> Tensor:
         """(K, T) examples held of each task."""
-        return _histogram(self.tasks, self.held, len(self.stream.tasks))
+        return _histogram(self.stream.task_of(self.tasks), self.held, len(self.stream.tasks))
 
     def counts_by_class(self) -> Tensor:
         """(K, O) examples held for each output unit."""
@@ -380,14 +404,17 @@ class Memory(Stateful):
 
     def _some(self) -> dict[str, Tensor]:
         """Examples spread evenly over what is held, with their units; blank, and unit −1, where a memory is empty."""
-        shares = torch.arange(_SHOWN) / _SHOWN
-        slots = (shares * self.counts.unsqueeze(1)).long()
+        numbers = math.prod(self.stream.picture_shape)
+        some = max(1, min(_SHOWN, _SHOWN_NUMBERS // numbers))
+        slots = (torch.arange(some) / some * self.counts.unsqueeze(1)).long()
         device = self.stream.device
-        x, _ = self.stream.gather(self.tasks.gather(1, slots).to(device), self.ids.gather(1, slots).to(device))
-        some = (self.counts > 0).unsqueeze(1)
+        ids = self.ids.gather(1, slots).to(device)
+        x, _ = self.stream.gather(self.tasks.gather(1, slots).to(device), ids)
+        shown = self.stream.shown(x, ids)
+        full = (self.counts > 0).unsqueeze(1)
         return {
-            "memory_examples": x * per_replica(some[:, 0].to(device), x),
-            "memory_examples_unit": torch.where(some, self.units.gather(1, slots), -1),
+            "memory_examples": shown * per_replica(full[:, 0].to(device), shown),
+            "memory_examples_unit": torch.where(full, self.units.gather(1, slots), -1),
         }
 
 

@@ -16,7 +16,7 @@ data), and one call a replica from Python costs more than the whole batch here.
 
 Memory gradients are not differentiated one by one either. A linear layer's gradient is XᵀΔ for its inputs X and output
 gradients Δ, so one forward and backward pass over a block of examples leaves a task's gradient in its row of G, without
-touching the parameters' own gradients.
+touching the parameters' own gradients. Other layers' gradients are asked of torch and added to the row.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from clcore.batch import Batch
 from clcore.networks.classifier import Classifier
-from clcore.networks.layers import recording
+from clcore.networks.layers import Linear, recording
 from clcore.state import Stateful
 
 _LINE = 16  # floats: parameters start at multiples of a cache line, so no replica's block is misaligned
@@ -48,6 +48,8 @@ class Gradients:
             size = parameter[0].numel()
             self._spans.append((end, end + size))
             end += -(-size // _LINE) * _LINE
+        of_linear = {p for module in network.modules() if isinstance(module, Linear) for p in module.parameters()}
+        self._others = [p for p in network.parameters() if p not in of_linear]
         first = next(network.parameters())
         self.rows = torch.zeros(first.shape[0], count, end, device=first.device)
 
@@ -70,19 +72,21 @@ class Gradients:
     def record(self, row: int, classifier: Classifier, batches: Iterable[Batch]) -> None:
         """Writes into a row the gradient of the mean loss over all examples of `batches`; zero where there are none.
 
-        Every example's softmax runs over its own task's units. Networks are made of `Linear` layers.
+        Every example's softmax runs over its own task's units.
         """
-        batches = list(batches)
+        batches, others = list(batches), self._others
         count = sum(batch.count for batch in batches)
         views = self.views(row)
         fresh = True
         for batch in batches:
-            with recording(self.network) as tape:
+            with recording(self.network, Linear) as tape:
                 losses = classifier.sample_losses(batch)
             total = ((losses * batch.weight).sum(1) / count.clamp_min(1)).sum()
-            deltas = torch.autograd.grad(total, [record.outputs for record in tape])
+            found = torch.autograd.grad(total, [record.outputs for record in tape] + others)
             with torch.no_grad():
-                for record, delta in zip(tape, deltas, strict=True):
+                for parameter, gradient in zip(others, found[len(tape) :], strict=True):
+                    views[parameter].copy_(gradient) if fresh else views[parameter].add_(gradient)
+                for record, delta in zip(tape, found[: len(tape)], strict=True):
                     weight, bias = views[record.layer.weight], views[record.layer.bias]
                     weight.baddbmm_(record.inputs.detach().transpose(1, 2), delta, beta=0 if fresh else 1)
                     torch.sum(delta, 1, out=bias) if fresh else bias.add_(delta.sum(1))

@@ -155,7 +155,7 @@ class Springs(Stateful):
             return self.stretch()
         return {
             "importance_by_layer": pictures.by_layer(self.network, self.importance),
-            "importance_by_input": pictures.by_input(self.network, self.importance, input_shape),
+            **pictures.by_input(self.network, self.importance, input_shape),
             **self.stretch(),
         }
 

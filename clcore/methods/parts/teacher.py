@@ -1,7 +1,8 @@
 """The old network, kept to be asked: what would it have said to these inputs?
 
-A teacher is a copy of the weights that the network had at one moment, adapted layers included. It answers through the very
-code of the network, so network and teacher agree bit for bit until the network moves, and no gradient flows into it.
+A teacher is a copy of the weights that the network had at one moment, adapted layers and running statistics included. It
+answers through the very code of the network, so network and teacher answer alike bit for bit until the network moves, and no
+gradient flows into it. (A network with batch normalisation that *learns* normalises otherwise than its teacher.)
 
 Its answers are computed at every step, which is a fifth to a quarter of LwF's step on the digits. Asking once per task and
 keeping N·O numbers per replica would save that where a task has many epochs, and nothing where it has one; and it would not
@@ -49,8 +50,11 @@ class Teacher(Stateful):
         return functional_call(self.network, self.weights, (x,), tie_weights=False)
 
     def footprint(self) -> dict[str, int]:
-        """Bytes per replica: every trained number once more."""
-        return {"old_networks": 4 * trained_numbers(self.network)} if self else {}
+        """Bytes per replica: every trained number once more, and the running statistics."""
+        if not self:
+            return {}
+        statistics = sum(v[0].numel() for name, v in self.weights.items() if name.endswith(("running_mean", "running_var")))
+        return {"old_networks": 4 * (trained_numbers(self.network) + statistics)}
 
     @torch.no_grad()
     def insight(self, classifier: Classifier, stream: Stream) -> dict[str, Tensor]:

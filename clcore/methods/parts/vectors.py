@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+from clcore.networks.base import Network
+from clcore.networks.layers import Layer, Linear
 from clcore.state import Stateful
 
 
@@ -62,10 +64,13 @@ def weights(network: nn.Module) -> ReplicaVector:
 def trained_numbers(network: nn.Module) -> int:
     """How many numbers a vector over the network's parameters holds per replica, dead units left out.
 
-    A layer with `inputs` and `outputs` has one number per weight and bias, or several (a mean and a variance).
+    A linear layer has one number per weight and bias, or several (a mean and a variance).
     """
-    layers = [m for m in network.modules() if hasattr(m, "inputs") and hasattr(m, "outputs") and hasattr(m, "weight")]
-    return sum(m.parameter_count * (len(list(m.parameters(recurse=False))) // 2) for m in layers)
+
+    def kinds(layer: Layer) -> int:
+        return len(list(layer.parameters(recurse=False))) // 2 if isinstance(layer, Linear) else 1
+
+    return sum(layer.parameter_count * kinds(layer) for layer in network.modules() if isinstance(layer, Layer))
 
 
 @torch.no_grad()
@@ -73,6 +78,18 @@ def write_weights(network: nn.Module, values: ReplicaVector) -> None:
     """Copies `values` into the network's parameters."""
     for parameter, value in zip(network.parameters(), values, strict=True):
         parameter.copy_(value)
+
+
+def snapshot(network: Network) -> ReplicaVector:
+    """All that the network has learned, copied: its parameters and its running statistics."""
+    return ReplicaVector([*network.parameters(), *network.statistics]).copy()
+
+
+@torch.no_grad()
+def restore(network: Network, values: ReplicaVector) -> None:
+    """The network is again as it was when `values` were taken by `snapshot`."""
+    for tensor, value in zip([*network.parameters(), *network.statistics], values, strict=True):
+        tensor.copy_(value)
 
 
 def gradient(network: nn.Module) -> ReplicaVector:

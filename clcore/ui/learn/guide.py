@@ -133,7 +133,11 @@ def _inputs(question: str, asked: Question, locked: Prediction | None) -> Any:
             _("Your vote"), names, index=None, key=name, format_func=labels.get, disabled=locked is not None
         )
     found = []
-    start, highest, step = (100.0, 100_000.0, 50.0) if asked.metric == "size" else (50.0, 100.0, 5.0)
+    lowest, start, highest, step = 0.0, 50.0, 100.0, 5.0
+    if asked.metric == "size":
+        start, highest, step = 100.0, 100_000.0, 50.0
+    elif asked.difference:
+        lowest, start = -100.0, 0.0
     if asked.kind == "curve":  # short labels: on a phone all stand in one row
         line = st.container(horizontal=True, gap="xsmall", key="lesson-inputs")
         columns, width = [line] * len(asked.labels), NARROW
@@ -147,8 +151,8 @@ def _inputs(question: str, asked: Question, locked: Prediction | None) -> Any:
         with column:
             found.append(
                 st.number_input(
-                    f"{label}, {asked.unit.sign}", 0.0, highest, step=step, key=name, format="%.0f",
-                    disabled=locked is not None, width=width,
+                    f"{label}, {_('pts') if asked.difference else asked.unit.sign}", lowest, highest, step=step, key=name,
+                    format="%.0f", disabled=locked is not None, width=width,
                 )
             )
     return found
@@ -276,8 +280,9 @@ def _figure(asked: Question, question: str, answer, lines, crowd, rows, series) 
     styles = [_style(option, rows) for option in asked.options]
     points = [line[0] for line in lines]
     title = {"acc": _("average accuracy, %"), "forgetting": _("forgetting, points"),
+             "bwt": _("backward transfer, points"), "first": _("accuracy on task 1 at the end, %"),
              "learning_accuracy": _("learning accuracy, %"), "size": _("kept at the end, kB")}[asked.metric]  # fmt: skip
-    common = {"unit": asked.unit, "signed": asked.metric == "forgetting", "revision": question}
+    common = {"unit": asked.unit, "signed": asked.difference, "fitted": asked.metric == "bwt", "revision": question}
     if asked.kind == "levels":
         return options_figure(asked.labels, points, styles, title, mine=answer, crowd=crowd, **common)
     names = [option.name for option in asked.options]

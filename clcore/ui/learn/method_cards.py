@@ -125,6 +125,8 @@ def _facts(card: MethodCard, sheet: Sheet | None) -> None:
                      color="green" if works else "gray")  # fmt: skip
     boundaries = _("It must be told when a new task begins.") if card.needs_boundaries else _(
         "It need not be told when a new task begins.")  # fmt: skip
+    if card.needs_boundaries and "task-free" in card.scenarios:
+        boundaries += " " + _("On a stream without boundaries a clock takes their place.")
     st.caption(boundaries)
     if sheet is None:
         return

@@ -68,11 +68,11 @@ def _voted(question: Question, answer: str, points: Sequence[Spread]) -> str:
 
 
 def _words(question: Question, point: Spread) -> str:
-    """The number with what stands behind it; forgetting is a difference of percentages, told in points."""
+    """The number with what stands behind it; a difference of percentages is told in points."""
     if question.metric == "size":
         return f"{question.unit.text(point.mean)} {question.unit.sign} ({_behind(point, question.unit)})"
     said = spoken(point)
-    return said.replace(" %", " " + _("points"), 1) if question.metric == "forgetting" else said
+    return said.replace(" %", " " + _("points"), 1) if question.difference else said
 
 
 def _behind(point: Spread, unit: Unit) -> str:

@@ -48,7 +48,9 @@ def data_frame(found: list[Availability]) -> pd.DataFrame:
 
 
 def _data_title(title: str) -> str:
-    return {"digits": _("Handwritten digits"), "generated": _("Toy points")}.get(title, title)
+    return {
+        "digits": _("Handwritten digits"), "generated": _("Toy points"), "own": _("Your own pictures"),
+    }.get(title, title)  # fmt: skip
 
 
 def _data_state(data: Availability) -> str:
@@ -56,7 +58,7 @@ def _data_state(data: Availability) -> str:
         "included": "✓ " + (_("comes with scikit-learn") if data.where else _("made by the program")),
         "present": "✓ " + _("here, {bytes}").format(bytes=readable_bytes(data.bytes)),
         "packed": "✓ " + _("here, packed"), "missing": "↓ " + _("will be downloaded"), "damaged": "✕ " + _("damaged"),
-        "unknown": "↓ " + _("downloaded when it is missing"),
+        "own": "✓ " + _("a folder that you name"), "unknown": "↓ " + _("downloaded when it is missing"),
     }[data.state]  # fmt: skip
 
 

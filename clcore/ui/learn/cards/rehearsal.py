@@ -8,7 +8,7 @@ from clcore.ui.text import _
 
 def sheets() -> dict[str, Sheet]:
     keeps = _("Stores real examples, which privacy or law may forbid.")
-    every = _("Works in all three scenarios, also where classes of different tasks must be told apart.")
+    every = _("Works in all scenarios, also where classes of different tasks must be told apart.")
     return {
         "er": Sheet(
             strengths=(

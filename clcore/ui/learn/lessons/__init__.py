@@ -1,10 +1,10 @@
 """Guided lessons: data, one file each; `clcore.ui.learn.guide` leads through them."""
 
 from clcore.catalogue import catalogue
-from clcore.ui.learn.lessons import fair, forget, identity, memory, rooms, springs
+from clcore.ui.learn.lessons import fair, forget, identity, later, memory, rooms, springs
 from clcore.ui.learn.lessons.lesson import Lesson, Option, Question, Step, runs, truth
 
-ORDER = (forget, springs, memory, rooms, identity, fair)
+ORDER = (forget, springs, memory, rooms, identity, later, fair)
 
 
 def lessons() -> dict[str, Lesson]:

@@ -39,15 +39,15 @@ class Question:
     kind    curve   a number after each task, of the first option; the others are drawn beside it
             levels  a number for every option
             vote    which option has the best (see `best`) number
-    metric  what it is about: acc (of a curve: the accuracy on task 1), forgetting, learning_accuracy, or size: the bytes that
-            the network and its method keep
+    metric  what it is about: acc (of a curve: the accuracy on task 1), forgetting, bwt, learning_accuracy, first: the accuracy
+            on task 1 at the end, or size: the bytes that the network and its method keep
     best    whether the highest or the lowest number wins a vote
     """
 
     kind: Literal["curve", "levels", "vote"]
     prompt: str
     options: tuple[Option, ...]
-    metric: Literal["acc", "forgetting", "learning_accuracy", "size"] = "acc"
+    metric: Literal["acc", "forgetting", "bwt", "learning_accuracy", "first", "size"] = "acc"
     best: Literal["highest", "lowest"] = "highest"
     tasks: int = 5
 
@@ -57,6 +57,11 @@ class Question:
         if self.kind == "curve":
             return tuple(f"T{k}" for k in range(1, self.tasks + 1))
         return tuple(option.label for option in self.options)
+
+    @property
+    def difference(self) -> bool:
+        """Whether it is a difference of percentages: told in points, and below 0 as well."""
+        return self.metric in ("forgetting", "bwt")
 
     @property
     def unit(self) -> Unit:
@@ -132,7 +137,7 @@ def truth(question: Question, option: Option, series: Series) -> list[Spread | N
         if question.kind != "curve":
             return sizes[-1:] or [None]
         return [*sizes, *[None] * (question.tasks - len(sizes))]
-    if question.kind != "curve":
+    if question.kind != "curve" and question.metric != "first":
         done = series.finished_tasks > 0
         return [series.metric(config, question.metric) if done else None]
     cells = series.matrix(config)
@@ -141,6 +146,8 @@ def truth(question: Question, option: Option, series: Series) -> list[Spread | N
         int(c.row): Spread(_or_none(c.mean), _or_none(c.low), _or_none(c.high), int(c.n), int(c.diverged), int(c.total))
         for c in column.itertuples()
     }
+    if question.kind != "curve":
+        return [known.get(series.finished_tasks)]
     return [known.get(k) for k in range(1, question.tasks + 1)]
 
 

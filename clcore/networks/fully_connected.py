@@ -1,0 +1,36 @@
+"""Fully connected layers with ReLU between them: all of a multilayer perceptron, and the end of every other network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from clcore.networks.layers import Linear
+
+
+def connected(inputs: int, widths: Sequence[int], generators: Sequence[torch.Generator]) -> nn.ModuleList:
+    """The layers `inputs` → widths[0] → … → widths[-1], each aware of the dead units of the one before."""
+    layers = nn.ModuleList()
+    logical = physical = inputs
+    for width in widths:
+        layer = Linear(logical, width, generators, physical)
+        layers.append(layer)
+        logical, physical = width, layer.width
+    return layers
+
+
+def through(layers: Sequence[Linear], x: Tensor) -> Tensor:
+    """`(K, B, inputs)` → [Linear → ReLU] × (n − 1) → Linear → `(K, B, outputs)`, without dead units."""
+    *hidden, last = layers
+    for layer in hidden:
+        x = torch.relu(layer(x))
+    y = last(x)
+    return y if last.width == last.outputs else y[..., : last.outputs]
+
+
+def connected_numbers(widths: Sequence[int]) -> int:
+    """Trained numbers of layers between these widths, biases included."""
+    return sum((a + 1) * b for a, b in pairwise(widths))
