@@ -86,8 +86,13 @@ def _as_validated(spec: RunSpec) -> bool:
     return same_memory and same_settings and ours == theirs
 
 
-def protocol(spec: RunSpec, *, device: str, versions: dict[str, str]) -> dict[str, Any]:
-    """The protocol as it stands in a result: how many seeds, what ± means, how strengths were chosen, by what code, where."""
+def protocol(
+    spec: RunSpec, *, device: str, versions: dict[str, str], commit: dict[str, str | bool] | None = None
+) -> dict[str, Any]:
+    """The protocol as it stands in a result: how many seeds, what ± means, how strengths were chosen, by what code, where.
+
+    commit  as `provenance.commit` found it when the run started
+    """
     chosen = selection(spec)
     return {
         "seeds": len(spec.grid.seeds),
@@ -97,7 +102,7 @@ def protocol(spec: RunSpec, *, device: str, versions: dict[str, str]) -> dict[st
             "provenance": chosen.provenance,
         },
         "budgets": {"gradient_samples": spec.gradient_samples, "memory_bytes": spec.memory_bytes},
-        "code_version": versions.get("clcore", ""), "versions": versions, "device": device,
+        "code_version": versions.get("clcore", ""), "versions": versions, "commit": commit, "device": device,
     }  # fmt: skip
 
 

@@ -36,24 +36,30 @@ def check_fits(run: RunSpec, benchmark: Benchmark, outputs: int, device: torch.d
     """Raises TooLarge, with the estimate and what would fit, before the networks are allocated."""
     parameters = held_parameters(run, benchmark.facts.shape, outputs)
     replicas = len(run.replicas)
-    fixed = benchmark.memory_estimate(replicas) + course_bytes(run, benchmark)
+    data = benchmark.memory_estimate(replicas) + course_bytes(run, benchmark)
+    fixed = data + activation_bytes(run, benchmark.facts.shape, outputs)  # of one: groups are as small as they have to be
     each = parameters * 4 * copies(run)
-    fixed += activation_bytes(run, benchmark.facts.shape, outputs)  # of one: groups are as small as they have to be
     free = free_bytes(device)
     if fixed + replicas * each <= free:
         return
-    if fixed >= free:
+    if data >= free:
         shrinking = benchmark.ways_to_shrink()
         raise TooLarge(
-            f"The data of {run.benchmark} and the tables of its streams need about {fixed / 2**30:.1f} GiB, but "
+            f"The data of {run.benchmark} and the tables of its streams need about {data / 2**30:.1f} GiB, but "
             f"{free / 2**30:.1f} GiB are free on {device}: "
             + (f"it would take less with {shrinking}." if shrinking else "choose another device or benchmark.")
+        )
+    if fixed >= free:
+        raise TooLarge(
+            f"What a step of {run.batch_size} examples keeps of one network needs about {(fixed - data) / 2**30:.1f} GiB, but "
+            f"{(free - data) / 2**30:.1f} GiB are free on {device} beside the data of {run.benchmark}: choose a smaller batch "
+            "or network."
         )
     fitting = int((free - fixed) // each)
     advice = f"at most {fitting} replicas of this network would fit" if fitting else "choose a smaller network"
     raise TooLarge(
         f"{replicas} replicas of {parameters:,} parameters on {run.benchmark} need about "
-        f"{(fixed + replicas * each) / 2**30:.1f} GiB, {fixed / 2**30:.1f} of them for its data, but {free / 2**30:.1f} GiB "
+        f"{(fixed + replicas * each) / 2**30:.1f} GiB, {data / 2**30:.1f} of them for its data, but {free / 2**30:.1f} GiB "
         f"are free on {device}: {advice}."
     )
 

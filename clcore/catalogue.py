@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -71,7 +71,8 @@ class MethodCard(_Card):
     scenario_reason: str = ""  # why not in the others, as a clause; empty where it goes without saying
     boundary_reason: str = ""  # the same, why not on a stream without boundaries
     networks: tuple[str, ...] = ()  # that it works on; none named: on all
-    network_reason: str = ""  # why not on the others, as a clause
+    network_settings: dict[str, str] = {}  # that a network must have, where it has that setting
+    network_reason: str = ""  # why not on others, as a clause
     needs_boundaries: bool  # on a stream without them it gets them from a clock, or does not work there
     uses_memory: bool
     paper: str
@@ -91,8 +92,11 @@ class MethodCard(_Card):
         """The knob that may be swept inside one run, if the method has one."""
         return next((k for k in self.knobs if k.axis), None)
 
-    def works_on(self, network: str) -> bool:
-        return not self.networks or network in self.networks
+    def works_on(self, network: str, options: Mapping[str, Any] = {}) -> bool:
+        """Whether it works on a network that has these settings."""
+        if self.networks and network not in self.networks:
+            return False
+        return all(options.get(name, value) == value for name, value in self.network_settings.items())
 
     def recommended_strength(self, benchmark: str, scenario: str) -> Recommendation | None:
         """The recommendation for this benchmark and scenario; None where the knob's default is all there is."""

@@ -167,7 +167,7 @@ def _export(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from datetime import UTC, datetime
 
-    from clcore.comparison import groups, names, task_seconds
+    from clcore.comparison import groups, names, task_ends
     from clcore.export import tables
     from clcore.export.html import report as html
 
@@ -184,8 +184,7 @@ def _compare(options: argparse.Namespace) -> None:
     events = {row.id: store.events_after(row.id, types={"run_started", "progress"}) for row in rows}
     plans = {run_id: found[0][1] for run_id, found in events.items() if found}
     seconds = {
-        row.id: task_seconds((e for _, e in events[row.id] if isinstance(e, Progress)), row.tasks or 0,
-                             row.result["train_seconds"])
+        row.id: task_ends((e for _, e in events[row.id] if isinstance(e, Progress)), row.result).seconds
         for row in rows
     }  # fmt: skip
     found = groups(rows, plans)

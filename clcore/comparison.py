@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from clcore import metrics, outcomes
@@ -21,6 +22,7 @@ from clcore.catalogue import catalogue
 from clcore.events import Progress, RunStarted
 from clcore.frames import COLUMNS, Config, Series, Spread, matrix_cells, spread
 from clcore.outcomes import Outcome
+from clcore.provenance import commit_words
 from clcore.spec import NetworkChoice, RunSpec
 from clcore.statistics import Difference, Standing, all_pairs, paired, standings
 from clcore.store.rows import RunRow
@@ -57,8 +59,18 @@ class Group:
         return self.outcome.configuration.method
 
     @property
+    def title(self) -> str:
+        """Its method in words."""
+        return " + ".join(catalogue().method(part).title for part in self.method.split("+"))
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         return self.outcome.seeds
+
+    @property
+    def newest(self) -> RunRow:
+        """Its last run: the one that time is told of."""
+        return max(self.rows, key=lambda row: row.created)
 
     @cached_property
     def lost(self) -> frozenset[int]:
@@ -118,12 +130,17 @@ class Group:
             rows.append((float(k), *self._columns(values), values))
         return pd.DataFrame(rows, columns=["position", *COLUMNS, "seeds"])
 
-    def live_averages(self, series: Callable[[str], Series]) -> pd.DataFrame:
-        """The same at every live evaluation (a part of the test data) that all seeds have; empty where there was none."""
+    def live_averages(self, series: Callable[[str], Series], smoothing: float = 0.0) -> pd.DataFrame:
+        """The same at every live evaluation (a part of the test data) that all seeds have; empty where there was none.
+
+        smoothing  of each seed's curve, before the mean is taken: so that the band is that of the curves drawn
+        """
         config = Config(self.outcome.configuration.strength, self.outcome.configuration.memory)
         curves = []
         for trial in self.outcome.trials:
-            curves.append(dict(series(trial.run_id).averages(config).get(trial.seed, ())))
+            curve = series(trial.run_id).averages(config).get(trial.seed, [])
+            values = smoothed([value for _at, value in curve], smoothing)
+            curves.append(dict(zip([at for at, _value in curve], values, strict=True)))
         rows = []
         for at in sorted(set().union(*curves)):
             values = [curve.get(at) for curve in curves]
@@ -305,6 +322,7 @@ def card(group: Group) -> list[Line]:
         Line("metric definitions", str(metrics.VERSION)),
         Line("interval", INTERVAL),
         Line("program", _every(v.get("clcore") for v in versions)),
+        Line("commit", _every(commit_words(stated.get("commit")) for stated in protocol)),
         Line("torch", _every(v.get("torch") for v in versions)),
         Line("Python", _every(v.get("python") for v in versions)),
         Line("device", _every(stated.get("device") for stated in protocol)),
@@ -373,16 +391,52 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-# ---- time -----------------------------------------------------------------------------------------------------------
+# ---- examples and time ----------------------------------------------------------------------------------------------
+
+AXES = ("tasks", "examples", "seconds")
+"""What curves can be drawn over: tasks trained, examples of the stream per network, training time of the run."""
 
 
-def task_seconds(progress: Iterable[Progress], tasks: int, total: float | None) -> list[float | None]:
-    """Seconds of training until the end of each task, from what the run reported last in it; the end is exact."""
-    last: dict[int, float] = {}
+class Ends(NamedTuple):
+    """How far a run was at the end of each task: examples of the stream that a network had trained on, and seconds."""
+
+    examples: list[float | None]
+    seconds: list[float | None]
+
+
+def task_ends(progress: Iterable[Progress], result: Mapping[str, Any]) -> Ends:
+    """From what a finished run reported last in each task; where it ended is exact."""
+    networks, tasks = len(result["replicas"]), len(result["replicas"][0]["accuracy_matrix"]) - 1
+    examples, seconds = result.get("train_samples"), result.get("train_seconds")
+    last: dict[int, Progress] = {}
     for event in progress:
-        last[event.task] = event.train_seconds
-    seconds = [last.get(k) for k in range(1, tasks + 1)]
-    return seconds if total is None or not seconds else [*seconds[:-1], total]
+        last[event.task] = event
+    trained = [None if k not in last else last[k].train_samples / networks for k in range(1, tasks + 1)]
+    took = [None if k not in last else last[k].train_seconds for k in range(1, tasks + 1)]
+    if examples is not None:
+        trained[-1] = examples / networks
+    if seconds is not None:
+        took[-1] = seconds
+    return Ends(trained, took)
+
+
+def along(positions: Iterable[float], ends: Sequence[float | None]) -> list[float] | None:
+    """Positions in tasks trained as positions on another axis, evenly inside each task; None where an end is unknown."""
+    if not ends or None in ends:
+        return None
+    return np.interp(list(positions), range(len(ends) + 1), [0.0, *ends]).tolist()
+
+
+def smoothed(values: Sequence[float], weight: float) -> list[float]:
+    """Exponential moving average with `weight` (0 ≤ w < 1) on the past, s_t = (1 − w) Σ_i w^i y_{t−i} / (1 − w^t).
+
+    The denominator makes the weights sum to 1, so that a curve does not start from 0.
+    """
+    found, past = [], 0.0
+    for t, value in enumerate(values, start=1):
+        past = weight * past + (1 - weight) * value
+        found.append(past / (1 - weight**t))
+    return found
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------
@@ -390,10 +444,7 @@ def task_seconds(progress: Iterable[Progress], tasks: int, total: float | None) 
 
 def names(found: Sequence[Group]) -> list[str]:
     """A short name per group, no two alike: the method, then what tells it apart from the others."""
-    cards = [outcomes.conditions(group.spec) for group in found]
-    differing = (
-        [name for name in cards[0] if len({json.dumps(c[name], sort_keys=True) for c in cards}) > 1] if cards else []
-    )
+    cards, differing = differing_conditions(found)
     written = [_name(group, conditions, differing) for group, conditions in zip(found, cards, strict=True)]
     return [
         name if written.count(name) == 1 else f"{name} [{group.key}]"
@@ -401,9 +452,16 @@ def names(found: Sequence[Group]) -> list[str]:
     ]
 
 
+def differing_conditions(found: Sequence[Group]) -> tuple[list[dict[str, Any]], list[str]]:
+    """(the conditions of each group, the names of those that are not the same everywhere)"""
+    each = [outcomes.conditions(group.spec) for group in found]
+    names = each[0] if each else ()
+    return each, [name for name in names if len({json.dumps(one[name], sort_keys=True) for one in each}) > 1]
+
+
 def _name(group: Group, conditions: Mapping[str, Any], differing: Sequence[str]) -> str:
     chosen = group.outcome.configuration
-    words = [" + ".join(catalogue().method(part).title for part in chosen.method.split("+"))]
+    words = [group.title]
     part = group.spec.method.swept_part
     if chosen.strength is not None and part is not None:
         words.append(f"{part.strength.symbol or part.strength.name} {chosen.strength:g}")

@@ -111,11 +111,13 @@ class Learner:
         benchmark: Benchmark,
         report: Callable[[Event], Any],
         control: Control,
-        overall: Callable[[Learner, float], tuple[float, int]] | None = None,
+        overall: Callable[[Learner, float], tuple[float, int, float]] | None = None,
     ):
-        """`overall` turns a group's position into the whole run's, and says what all groups have trained (samples)."""
+        """`overall` turns a group's position into the whole run's, and says what all groups have trained (samples, seconds)."""
         self.run, self.members, self.report, self.control = run, list(members), report, control
-        self.overall = overall or (lambda learner, position: (position, learner.counters.train_samples))
+        self.overall = overall or (
+            lambda learner, position: (position, learner.counters.train_samples, learner.counters.train_seconds)
+        )
         self.device = benchmark.device
         replicas = [run.replicas[i] for i in self.members]
         self.seeds = [r.seed for r in replicas]
@@ -315,8 +317,7 @@ class Learner:
     def footprint(self) -> list[dict[str, int]]:
         """Bytes by kind, per replica: the network's parameters and what the method keeps."""
         network = self.classifier.network
-        statistics = sum(values[0].numel() for values in network.statistics)
-        kinds = {"parameters": 4 * (network.parameter_count + statistics), **self.method.footprint()}
+        kinds = {"parameters": 4 * (network.parameter_count + network.statistic_count), **self.method.footprint()}
         per_replica = {
             kind: size.tolist() if isinstance(size, Tensor) else [size] * len(self.seeds)
             for kind, size in kinds.items()
@@ -446,6 +447,7 @@ def _make_method(
     """The run's method, or the composition of its parts; strengths go to the first part that has one."""
     context = Context(
         classifier=classifier,
+        design=registry.design(run.network),
         stream=stream,
         scenario=run.scenario,
         seeds=[r.seed for r in replicas],

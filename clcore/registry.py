@@ -80,8 +80,8 @@ def describe() -> cards.Catalogue:
         methods=tuple(
             cards.MethodCard(
                 name=name, title=m.title, summary=m.summary, family=m.family, scenarios=m.scenarios,
-                scenario_reason=m.scenario_reason, networks=m.networks, network_reason=m.network_reason,
-                boundary_reason="" if "task-free" in m.scenarios else m.boundary_reason,
+                scenario_reason=m.scenario_reason, networks=m.networks, network_settings=m.network_settings,
+                network_reason=m.network_reason, boundary_reason="" if "task-free" in m.scenarios else m.boundary_reason,
                 paper=m.paper, formula=m.formula, stores=m.stores, needs_boundaries=m.needs_boundaries,
                 uses_memory=m.uses_memory, composable=m.composable, owns=owned_seams(m), sweep=m.sweep,
                 recommended=recommended.get(name, ()), knobs=m.Hyper.describe(),

@@ -101,7 +101,7 @@ class NetworkChoice(_Frozen):
         """A network without settings is written as it was before networks had any: digests and links stay."""
         written = handler(self)
         if not self.settings:
-            del written["settings"]
+            written.pop("settings", None)  # already gone where defaults are left out
         return written
 
     @property
@@ -112,6 +112,9 @@ class NetworkChoice(_Frozen):
 
 def _network_card(name: Any) -> NetworkCard | None:
     return next((card for card in catalogue().networks if card.name == name), None)
+
+
+_MLP = NetworkChoice()
 
 
 class OptimizerChoice(_Frozen):
@@ -198,7 +201,7 @@ class RunSpec(_Conditions):
     @model_validator(mode="after")
     def _check(self) -> Self:
         self._check_conditions()
-        check_method(self.method, self.scenario, self.network.name)
+        check_method(self.method, self.scenario, self.network)
         if len(self.replicas) > MAX_REPLICAS:
             raise RequestError(
                 _("{method} would train {n} replicas (seeds × strengths × memories); at most {most} are allowed: ask for "
@@ -282,7 +285,7 @@ def from_json(model: type[BaseModel], text: str) -> Any:
         raise RequestError(_sentence(error)) from None
 
 
-def check_method(choice: MethodChoice, scenario: str, network: str = "mlp") -> None:
+def check_method(choice: MethodChoice, scenario: str, network: NetworkChoice = _MLP) -> None:
     """Raises RequestError when the composition, a setting or a strength is not allowed in this scenario, on this network."""
     for part in choice.parts:
         if choice.parts.count(part) > 1:
@@ -296,13 +299,20 @@ def check_method(choice: MethodChoice, scenario: str, network: str = "mlp") -> N
                 )
             )  # fmt: skip
     for card in choice.cards:
-        if not card.works_on(network):
+        reason = f": {card.network_reason}" if card.network_reason else ""
+        if not card.works_on(network.name):
             raise RequestError(
                 _("{method} does not work on the network {network}{reason}; it works on: {others}.").format(
-                    method=card.name, network=network, others=", ".join(card.networks),
-                    reason=f": {card.network_reason}" if card.network_reason else "",
+                    method=card.name, network=network.name, others=", ".join(card.networks), reason=reason
                 )
-            )  # fmt: skip
+            )
+        if not card.works_on(network.name, network.options):
+            needed = ", ".join(f"{name} = {value}" for name, value in card.network_settings.items())
+            raise RequestError(
+                _("{method} works on the network {network} with {needed} only{reason}.").format(
+                    method=card.name, network=network.name, needed=needed, reason=reason
+                )
+            )
     keepers = [card.name for card in choice.cards if card.uses_memory]
     if len(keepers) > 1:
         raise RequestError(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import clcore
-from clcore import accounting, capacity, metrics, registry
+from clcore import accounting, capacity, metrics, provenance, registry
 from clcore.allocator import keep_freed_memory
 from clcore.benchmarks.base import Benchmark, Stream
 from clcore.control import Control
@@ -64,6 +64,7 @@ class _Session:
         self.validation: list[Rows | None] = []
         self.footprints: list[list[dict[str, int]]] = []
         self.learners: list[Learner] = []
+        self.commit = provenance.commit()  # now: the files may change while this trains
         self.device = capacity.choose_device(run.device)
         _wake(self.device)
         build = registry.find("benchmark", run.benchmark, registry.benchmarks())
@@ -188,7 +189,7 @@ class _Session:
             test_examples=[int(task.test.lengths.min()) for task in self.stream.tasks],
             train_examples=[int(task.train.lengths.min()) for task in self.stream.tasks],
             device=self._device_name(),
-            versions=_versions(),
+            versions=self._versions(),
             note=self._note(),
             units=unit_names(self.stream, self._class_names),
         )  # fmt: skip
@@ -196,12 +197,17 @@ class _Session:
     def _device_name(self) -> str:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
 
-    def _overall(self, learner: Learner, position: float) -> tuple[float, int]:
-        """Groups take turns at every task: the run's position, and the examples trained by all of them."""
+    def _versions(self) -> dict[str, str]:
+        found = {"clcore": clcore.__version__, "torch": torch.__version__, "python": platform.python_version()}
+        return found | ({"commit": provenance.commit_words(self.commit)} if self.commit else {})
+
+    def _overall(self, learner: Learner, position: float) -> tuple[float, int, float]:
+        """Groups take turns at every task: the run's position, and the examples and seconds trained by all of them."""
         finished = len(self.test) - 1
         turn = self.learners.index(learner)
         samples = sum(other.counters.train_samples for other in self.learners)
-        return finished + (turn + position - finished) / len(self.learners), samples
+        seconds = sum(other.counters.train_seconds for other in self.learners)
+        return finished + (turn + position - finished) / len(self.learners), samples, seconds
 
     def result(self, status: str) -> dict[str, Any] | None:
         """One entry of `runs` in the command line's JSON, None before row 0; unfinished rows are None."""
@@ -244,7 +250,9 @@ class _Session:
             "evaluation_seconds": sum(c.evaluation_seconds for c in counters),
             "replayed_samples": sum(c.replayed_samples for c in counters),
             "gradient_samples": sum(gradient_samples),
-            "protocol": accounting.protocol(self.run, device=self._device_name(), versions=_versions()),
+            "protocol": accounting.protocol(
+                self.run, device=self._device_name(), versions=self._versions(), commit=self.commit
+            ),
             "replicas": replicas,
         }
 
@@ -313,10 +321,6 @@ def _wake(device: torch.device) -> None:
     optimizer = torch.optim.SGD([weight], lr=0.0)
     torch.bmm(weight, weight).sum().backward()
     optimizer.step()
-
-
-def _versions() -> dict[str, str]:
-    return {"clcore": clcore.__version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 class _Announcer:

@@ -153,12 +153,12 @@ class Watch:
         for name, term in terms.items():
             if not isinstance(term, Tensor):
                 means[name] = torch.where(self._counted > 0, term.value().cpu().double(), torch.nan)
-        overall, samples = learner.overall(learner, position)
+        overall, samples, seconds = learner.overall(learner, position)
         learner.report(
             Progress(
                 task=self.task.index + 1, position=overall, replicas=learner.members,
                 losses={name: [v if math.isfinite(v) else None for v in m.tolist()] for name, m in means.items()},
-                train_samples=samples, train_seconds=learner.counters.train_seconds,
+                train_samples=samples, train_seconds=seconds,
             )
         )  # fmt: skip
         self._sums = {}

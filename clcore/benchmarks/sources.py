@@ -63,7 +63,7 @@ class Source:
         """The same data, shown with mean 0 and standard deviation 1 over the training examples, part by part."""
         mean, spread = _moments(self.data, self.train_ids, self.parts)
         if self.parts == 1:
-            spread = float(spread)
+            spread = float(spread) or 1.0  # all numbers alike
             return replace(self, scale=1 / spread, shift=-float(mean) / spread)
         spread = torch.where(spread > 0, spread, 1.0)  # a feature that never fires stays 0
         return replace(self, scale=(1 / spread).float(), shift=(-mean / spread).float())

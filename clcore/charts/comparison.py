@@ -40,34 +40,44 @@ def group_styles(methods: Sequence[str]) -> list[Style]:
 
 def averages_figure(
     curves: Sequence[Curve], tasks: int, *, live: bool = False, seeds: bool = True, band: bool = True,
-    revision: str = "", height: int = 340,
+    x: str = "position", revision: str = "", height: int = 340,
 ) -> dict[str, Any]:  # fmt: skip
     """Average accuracy over the tasks seen so far: per group a band, thin lines of the seeds, the mean. Three traces each.
 
     frame  position (tasks trained), mean, low, high, n, diverged, total, seeds (a number per seed)
     live   evaluations while training; otherwise points at the ends of tasks
+    x      the column to draw over: position, or "examples" or "seconds", which the frames then have
     """
     data: list[dict[str, Any]] = []
     for curve in curves:
-        data += _average_traces(curve, live, seeds, band)
-    ticks = list(range(0 if live else 1, tasks + 1))
+        data += _average_traces(curve, x, live, seeds, band)
     return {
         "data": data,
         "layout": _layout(
-            height, f"{revision}/{live}", curves,
-            xaxis=axis(_("tasks trained"), range=[0, tasks] if live else [0.8, tasks + 0.2], tickvals=ticks,
-                       ticktext=list(map(str, ticks)), showgrid=False, ticks="outside", tickcolor="@border", hoverformat=".2f"),
+            height, f"{revision}/{live}/{x}", curves, xaxis=_progress_axis(curves, tasks, live, x),
             yaxis=axis(_("average accuracy, seen tasks, %"), range=[0, 102], tickvals=[0, 20, 40, 60, 80, 100]),
             hovermode="x unified",
         ),
     }  # fmt: skip
 
 
-def _average_traces(curve: Curve, live: bool, seeds: bool, band: bool) -> list[dict[str, Any]]:
+def _progress_axis(curves: Sequence[Curve], tasks: int, live: bool, x: str) -> dict[str, Any]:
+    common = {"showgrid": False, "ticks": "outside", "tickcolor": "@border"}
+    if x == "position":
+        ticks = list(range(0 if live else 1, tasks + 1))
+        return axis(_("tasks trained"), range=[0, tasks] if live else [0.8, tasks + 0.2], tickvals=ticks,
+                    ticktext=list(map(str, ticks)), hoverformat=".2f", **common)  # fmt: skip
+    title = _("examples of the stream, per network") if x == "examples" else _("training time of the run, s")
+    far = max([1e-9, *(at for curve in curves for at in curve.frame[x])])
+    return axis(title, range=[0, 1.03 * far], tickformat="~s" if x == "examples" else "", nticks=7,
+                hoverformat=",.0f" if x == "examples" else ".2f", **common)  # fmt: skip
+
+
+def _average_traces(curve: Curve, at: str, live: bool, seeds: bool, band: bool) -> list[dict[str, Any]]:
     frame, style = curve.frame, curve.style
-    x = [round(p, 4) for p in frame["position"]]
+    x = [round(p, 4) for p in frame[at]]
     banded = frame[frame["n"] > 1] if band else frame.iloc[:0]
-    bx = [round(p, 4) for p in banded["position"]]
+    bx = [round(p, 4) for p in banded[at]]
     common = {"legendgroup": curve.name, "name": curve.name}
     lines: tuple[list, list] = ([], [])
     if seeds and len(frame):

@@ -54,7 +54,7 @@ def curve_figure(
         data += _truth_line(x, line, unit)
     highest = [unit.of(p.high) for line in lines for p in line.points if p is not None and p.high is not None]
     data.append(
-        {"type": "scatter", "mode": "lines+markers", "name": _("your prediction"), "x": x if mine else [],
+        {"type": "scatter", "mode": "lines+markers", "name": _("your prediction"), "meta": "drawn", "x": x if mine else [],
          "y": list(mine) if mine else [], "line": {"color": MINE, "dash": "dot", "width": 2.5},
          "marker": {"symbol": "diamond-open", "size": 11, "color": MINE, "line": {"width": 2.5}},
          "hovertemplate": _hover(unit), "showlegend": bool(mine)}
@@ -110,7 +110,7 @@ def options_figure(
                     "line": {"color": "@background", "width": 1}},
          "customdata": [_words(p, unit) for p in points], "hovertemplate": f"%{{y:,.{unit.decimals}f}} %{{customdata}}",
          "showlegend": any(m is not None for m in mean)},
-        {"type": "scatter", "mode": "markers", "name": _("your prediction"), "x": x if mine else [],
+        {"type": "scatter", "mode": "markers", "name": _("your prediction"), "meta": "drawn", "x": x if mine else [],
          "y": list(mine) if mine else [],
          "marker": {"symbol": "diamond-open", "size": 15, "color": MINE, "line": {"width": 2.5}},
          "hovertemplate": f"%{{y:,.{unit.decimals}f}}", "showlegend": bool(mine)},

@@ -14,7 +14,6 @@ from clcore.text import _
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "hexagon", "star")
 WRONG = "x"
 PANEL = 330
-CONTROLS = 58  # pixels for the film's buttons and slider; kept free while there are none
 
 Point = tuple[float, float, int]
 Bounds = tuple[tuple[float, float], tuple[float, float]]
@@ -37,7 +36,7 @@ def regions_figure(
     film: bool = False,
     revision: str = "",
 ) -> dict[str, Any]:
-    """The newest of `planes` with training points; in a `film` also all before it, to play and to scrub through.
+    """The newest of `planes` with training points; a `film` has a frame for each, named by its position, for a clock to show.
 
     planes  in the order of training; one map for all tasks, or one a task, drawn side by side
     points  (T) training examples of each task: x, y, output unit
@@ -53,19 +52,18 @@ def regions_figure(
     for panel in range(panels):
         data += _map_traces(panel, planes[-1], bounds, units)
     data += _point_traces(planes[-1], points, bounds, units, panels)
-    height = PANEL * (1 if panels == 1 else down * 0.62) + CONTROLS
+    height = PANEL * (1 if panels == 1 else down * 0.62)
     figure = {
         "data": data,
         "layout": layout(
             int(height), revision, hovermode="closest", showlegend=False,
-            margin={"l": 8, "r": 8, "t": 26, "b": CONTROLS},
+            margin={"l": 8, "r": 8, "t": 26, "b": 8},
             annotations=[_moment_label(planes[-1]), *_panel_labels(panels, across, down)],
             **_axes(panels, across, down, bounds),
         ),
     }  # fmt: skip
     if film and len(planes) > 1:
         figure["frames"] = [_frame(p, points, bounds, panels, across, down) for p in planes]
-        figure["layout"] |= {"sliders": [_slider(planes)], "updatemenus": [_buttons()]}
     return figure
 
 
@@ -238,7 +236,7 @@ def _axes(panels: int, across: int, down: int, bounds: Bounds) -> dict[str, Any]
     return found
 
 
-# ---- words and controls ---------------------------------------------------------------------------------------------
+# ---- words ----------------------------------------------------------------------------------------------------------
 
 
 def _unit(units: Sequence[str], unit: int) -> str:
@@ -274,35 +272,3 @@ def _panel_labels(panels: int, across: int, down: int) -> list[dict[str, Any]]:
 
 def _name(plane: Plane) -> str:
     return f"{plane.position:.4f}"
-
-
-def _slider(planes: Sequence[Plane]) -> dict[str, Any]:
-    still = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-    return {
-        "active": len(planes) - 1, "x": 0.36, "len": 0.64, "y": 0, "yanchor": "top", "pad": {"t": 18, "b": 0, "l": 0, "r": 4},
-        "currentvalue": {"visible": False}, "ticklen": 0, "minorticklen": 0, "font": {"size": 10, "color": "@text/0.75"},
-        "bgcolor": "@border", "activebgcolor": "@c0", "bordercolor": "@border",
-        "steps": [
-            {"method": "animate", "args": [[_name(p)], still],
-             "label": "", "value": _name(p)}
-            for p in planes
-        ],
-    }  # fmt: skip
-
-
-def _buttons() -> dict[str, Any]:
-    def play(milliseconds: int) -> list[Any]:
-        frame = {"duration": milliseconds, "redraw": True}
-        return [None, {"mode": "immediate", "fromcurrent": True, "frame": frame, "transition": {"duration": 0}}]
-
-    stop = [[None], {"mode": "immediate", "frame": {"duration": 0, "redraw": False}, "transition": {"duration": 0}}]
-    return {
-        "type": "buttons", "direction": "right", "showactive": False, "x": 0, "xanchor": "left", "y": 0, "yanchor": "top",
-        "pad": {"t": 12, "l": 0, "r": 0}, "bgcolor": "@panel", "bordercolor": "@border",
-        "font": {"size": 11, "color": "@text"},
-        "buttons": [
-            {"label": "▶", "method": "animate", "args": play(180)},
-            {"label": _("slow"), "method": "animate", "args": play(700)},
-            {"label": "❚❚", "method": "animate", "args": stop},
-        ],
-    }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -51,13 +52,10 @@ def sweep_figure(
     for curve in CURVES:
         color, dash, marker, width = looks[curve]
         rows = frame[(frame["curve"] == curve)].sort_values("strength")
-        good = rows[rows["mean"].notna()]
-        banded = good[good["n"] > 1]
-        x = [places[s] for s in banded["strength"]]
+        band_x, band_y = _band(rows, places)
         data.append({
             "type": "scatter", "mode": "lines", "name": names[curve], "legendgroup": curve, "showlegend": False,
-            "x": x + x[::-1],
-            "y": [percent(v) for v in banded["high"]] + [percent(v) for v in banded["low"][::-1]],
+            "x": band_x, "y": band_y, "connectgaps": False,
             "fill": "toself", "fillcolor": f"{color}/0.13", "line": {"width": 0}, "hoverinfo": "skip",
         })  # fmt: skip
         data.append({
@@ -113,6 +111,20 @@ def sweep_figure(
             margin={"l": 44, "r": 10, "t": 22, "b": 70},
         ),
     }  # fmt: skip
+
+
+def _band(rows: pd.DataFrame, places: dict[float, float]) -> tuple[list[float | None], list[float | None]]:
+    """Outlines of the intervals, with a gap where a strength has none: a band is no guess about what diverged."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    has = (rows["mean"].notna() & (rows["n"] > 1)).tolist()
+    for shown, run in itertools.groupby(range(len(rows)), key=has.__getitem__):
+        part = rows.iloc[list(run)]
+        if shown:
+            at = [places[s] for s in part["strength"]]
+            x += [*at, *at[::-1], None]
+            y += [*(percent(v) for v in part["high"]), *(percent(v) for v in part["low"][::-1]), None]
+    return x[:-1], y[:-1]
 
 
 def strength_places(strengths: Sequence[float]) -> dict[float, float]:

@@ -17,9 +17,11 @@ from clcore.charts.comparison import (
     growth_figure,
 )
 from clcore.charts.matrix import matrix_figure
-from clcore.charts.theme import Style
-from clcore.comparison import Group, difference_cells
-from clcore.export.tables import verdict
+from clcore.charts.parallel import FEWEST, Scale, parallel_figure, scales_table, told_apart
+from clcore.charts.theme import Style, method_style
+from clcore.comparison import Ends, Group, along, difference_cells, differing_conditions, marks
+from clcore.export.tables import metric_title, verdict
+from clcore.export.words import condition_name
 from clcore.frames import COLUMNS, Series
 from clcore.statistics import Difference
 from clcore.text import _, n_
@@ -36,12 +38,29 @@ def styles(groups: Sequence[Group]) -> list[Style]:
 
 
 def averages(
-    groups: Sequence[Group], names: Sequence[str], *, series: Callable[[str], Series] | None = None, **look: Any
-) -> tuple[Figure, pd.DataFrame]:
-    """Average accuracy over the tasks seen, at the ends of tasks; with `series`, at every live evaluation."""
-    drawn = curves(groups, names, Group.averages if series is None else lambda group: group.live_averages(series))
-    figure = averages_figure(drawn, max(group.tasks for group in groups), live=series is not None, **look)
-    return figure, _table(drawn, "position")
+    groups: Sequence[Group], names: Sequence[str], *, series: Callable[[str], Series] | None = None,
+    smoothing: float = 0.0, axis: str = "tasks", ends: Mapping[str, Ends] | None = None, **look: Any,
+) -> tuple[Figure, pd.DataFrame]:  # fmt: skip
+    """Average accuracy over the tasks seen, at the ends of tasks; with `series`, at every live evaluation.
+
+    smoothing  of the live evaluations (`comparison.smoothed`)
+    axis       one of `comparison.AXES`; for the others than tasks `ends` has the runs' ends of tasks, and a group whose
+               newest run tells none is left out
+    """
+    drawn = curves(
+        groups, names, Group.averages if series is None else lambda group: group.live_averages(series, smoothing)
+    )
+    tasks, x = max(group.tasks for group in groups), "position"
+    if axis != "tasks":
+        x, placed = axis, []
+        for curve, group in zip(drawn, groups, strict=True):
+            found = (ends or {}).get(group.newest.id)
+            at = along(curve.frame["position"], getattr(found, axis)) if found else None
+            if at is not None:
+                placed.append(curve._replace(frame=curve.frame.assign(**{axis: at})))
+        drawn = placed
+    figure = averages_figure(drawn, tasks, live=series is not None, x=x, **look)
+    return figure, _table(drawn, *dict.fromkeys(("position", x)))
 
 
 def finals(groups: Sequence[Group], names: Sequence[str], **look: Any) -> tuple[Figure, pd.DataFrame]:
@@ -100,8 +119,7 @@ def time_growth(
     """Training seconds of each group's newest run until the end of each task (`seconds`: run → a number per task)."""
     drawn = []
     for name, style, group in zip(names, styles(groups), groups, strict=True):
-        run_id = max(group.rows, key=lambda row: row.created).id
-        networks = len(next(row for row in group.rows if row.id == run_id).result["replicas"])
+        run_id, networks = group.newest.id, len(group.newest.result["replicas"])
         words = n_("{n} network", "{n} networks side by side", networks)
         rows = [(k, s, f"{s:.2f} s, {words}") for k, s in enumerate(seconds.get(run_id, ()), start=1) if s is not None]
         if rows:
@@ -111,10 +129,54 @@ def time_growth(
     return growth_figure(drawn, max(group.tasks for group in groups), unit="seconds", **look), _growth_table(drawn)
 
 
-def _table(drawn: Sequence[Curve], first: str) -> pd.DataFrame:
+def configurations(groups: Sequence[Group], names: Sequence[str], **look: Any) -> tuple[Figure, pd.DataFrame] | None:
+    """Parallel coordinates of what was chosen and what came of it; None for few. A group that diverged has no line."""
+    drawn = [entry for entry in zip(groups, names, marks(groups), strict=True) if entry[0].spread("acc").mean is not None]
+    if len(drawn) < FEWEST:
+        return None
+    found, labels, letters = zip(*drawn, strict=True)
+    scales = told_apart([*_choices(found), Scale(_("Rank"), letters, choice=True), *_outcomes(found)])
+    figure = parallel_figure(labels, [method_style(group.method).marker for group in found], scales, **look)
+    return figure, scales_table(scales)
+
+
+def _choices(found: Sequence[Group]) -> list[Scale]:
+    chosen = [group.outcome.configuration for group in found]
+    settings = dict.fromkeys(name for one in chosen for name, _ in one.settings)
+    each, differing = differing_conditions(found)
+    return [
+        *(Scale(_upper(condition_name(name)), [_flat(one[name]) for one in each], choice=True) for name in differing),
+        Scale(_("Method"), [group.title for group in found], choice=True),
+        Scale(_("Strength"), [one.strength for one in chosen], choice=True),
+        Scale(_("Memory"), [one.memory for one in chosen], choice=True),
+        *(Scale(name, [dict(one.settings).get(name) for one in chosen], choice=True) for name in settings),
+    ]
+
+
+def _upper(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _flat(value: Any) -> Any:
+    return " ".join(str(part) for part in value.values() if part) or None if isinstance(value, dict) else value
+
+
+def _outcomes(found: Sequence[Group]) -> list[Scale]:
+    samples = [group.gradient_samples for group in found]
+    measured = {name: [group.spread(name).mean for group in found] for name in ("learning_accuracy", "forgetting", "acc")}
+    return [
+        Scale(_("Bytes"), [group.bytes for group in found]),
+        *([Scale(_("Gradient samples"), samples)] if None not in samples else []),
+        *(Scale(metric_title(name), [round(100 * v, 2) for v in values])
+          for name, values in measured.items() if None not in values),
+    ]  # fmt: skip
+
+
+def _table(drawn: Sequence[Curve], *first: str) -> pd.DataFrame:
     """The numbers of a figure in percent, a row per group and point."""
+    columns = ["group", *first, *COLUMNS]
     parts = [_percent(curve.frame.drop(columns="seeds")).assign(group=curve.name) for curve in drawn]
-    return pd.concat(parts, ignore_index=True)[["group", first, *COLUMNS]]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def _growth_table(drawn: Sequence[Curve]) -> pd.DataFrame:

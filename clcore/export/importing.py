@@ -44,8 +44,14 @@ class _Replica(_Checked):
     bytes: int | None = None
 
 
+class _Commit(_Checked):
+    hash: str
+    modified: bool
+
+
 class _Protocol(_Checked):
     versions: dict[str, str] = {}
+    commit: _Commit | None = None
     device: str | None = None
 
 

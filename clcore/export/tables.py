@@ -128,8 +128,8 @@ def card_name(name: str) -> str:
         "optimizer state": _("Optimizer at a new task"), "epochs": _("Epochs"), "batch size": _("Batch size"),
         "active classes": _("Classes in the softmax"), "equal compute": _("Equal compute, gradient samples"),
         "memory budget": _("Memory budget, bytes"), "metric definitions": _("Metric definitions, version"),
-        "interval": _("Interval"), "program": _("Program version"), "torch": _("PyTorch"), "Python": _("Python"),
-        "device": _("Device"), "runs": _("Runs"),
+        "interval": _("Interval"), "program": _("Program version"), "commit": _("Commit of the program"),
+        "torch": _("PyTorch"), "Python": _("Python"), "device": _("Device"), "runs": _("Runs"),
     }  # fmt: skip
     if name.startswith("option "):
         return _("Benchmark option {name}").format(name=f"`{name.removeprefix('option ')}`")

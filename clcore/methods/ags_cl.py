@@ -16,9 +16,10 @@ lost when they are put back at its end, and short runs never recover (Split MNIS
 authors' μ takes 1.0 off a norm in a task (lr·μ·epochs); ours by default 0.6, whatever the learning rate and the epochs.
 Only hidden nodes have anchors, since heads carry no penalty. In the domain scenario the shared head is not cut (fresh nodes
 reach it at once) and nothing holds it, so λ must stay small there: a head that is fitted anew on frozen features forgets
-more than fine-tuning. The class scenario is left out; the method was not meant for it. The learning rate is the run's
-throughout (the authors lower it, and restore the best weights, on validation data). λ = 0 alone is not fine-tuning, since
-μ, ρ and the cuts act without it; with all of them 0 and `isolate` off it is, bit for bit.
+more than fine-tuning. Of a convolution a node is a channel, as busy as its picture is on average; a normalisation would make a
+silent channel speak, so there must be none. The class scenario is left out; the method was not meant for it. The learning
+rate is the run's throughout (the authors lower it, and restore the best weights, on validation data). λ = 0 alone is not
+fine-tuning, since μ, ρ and the cuts act without it; with all of them 0 and `isolate` off it is, bit for bit.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ class AGSCL(Method):
     )
     family = "regularization"
     scenarios = ("task", "domain")
-    networks = ("mlp",)
-    network_reason = "its groups are the wires of fully connected neurons; normalised, a silent channel would not stay silent"
+    networks = ("mlp", "cnn", "vgg-small")
+    network_settings = {"norm": "none"}
+    network_reason = "it silences neurons for good, which normalisation and shortcuts would undo"
     paper = "Jung, Ahn, Cha & Moon, NeurIPS 2020"
     formula = (
         r"\mathcal L_t(\theta)+\mu\sum_{\Omega_n=0}\lVert v_n\rVert"
@@ -131,7 +133,7 @@ class AGSCL(Method):
             for layer, idle in zip(self.layers, free, strict=True):
                 layer.renew(draw_share(idle, self.hyper.rho, self.draws), self.draws)
         self.centres = [
-            [torch.where(important, p, 0) for p, important in zip(layer.incoming, (o.unsqueeze(1) > 0, o > 0), strict=True)]
+            [torch.where(important, p, 0) for p, important in zip(layer.incoming, (layer.arriving(o > 0), o > 0), strict=True)]
             for layer, o in zip(self.layers, self.importance, strict=True)
         ]
         self.anchored = True
@@ -165,6 +167,8 @@ class AGSCL(Method):
         if not (self.hyper.isolate and self.anchored):
             return []
         return [
-            (layer, idle.unsqueeze(2) & (importance > 0).unsqueeze(1))
-            for layer, idle, importance in zip(self.layers[1:], self._free(), self.importance[1:], strict=False)
+            (layer, below.leaving(idle) & layer.arriving(importance > 0))
+            for below, idle, layer, importance in zip(
+                self.layers, self._free(), self.layers[1:], self.importance[1:], strict=False
+            )
         ]

@@ -91,7 +91,8 @@ class Method(Stateful):
     scenario_reason: ClassVar[str] = ""  # why not in the others: a clause that refusals and forms put after a colon
     boundary_reason: ClassVar[str] = "it must be told when one task ends and the next begins"  # the same, of "task-free"
     networks: ClassVar[tuple[str, ...]] = ()  # that it works on; none named: on all
-    network_reason: ClassVar[str] = ""  # why not on the others, as a clause
+    network_settings: ClassVar[dict[str, str]] = {}  # that a network must have, where it has that setting
+    network_reason: ClassVar[str] = ""  # why not on others, as a clause
     paper: ClassVar[str] = ""
     formula: ClassVar[str] = ""
     stores: ClassVar[str] = "nothing"

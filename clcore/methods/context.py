@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clcore.benchmarks.base import Stream
+from clcore.networks.base import Design
 from clcore.networks.classifier import Classifier
 from clcore.randomness import Generators
 from clcore.spec import OptimizerChoice
@@ -24,6 +25,7 @@ class Context:
     """
 
     classifier: Classifier
+    design: Design
     stream: Stream
     scenario: str
     seeds: Sequence[int]

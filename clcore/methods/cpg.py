@@ -27,7 +27,9 @@ be missed in the test. They also demand 95 % training accuracy, which is left ou
 without early stopping. Picks train to the end of a phase (theirs stop at 70 %), and with `pick_lr = 0` all old weights are
 used, which is PAE (Hung et al., ICMR 2019). Claimed weights are drawn at random, not left at 0 (see packnet.py). Passes are the
 paper's shares of the run's epochs: a fifth for each stage, 0.3 for retraining, at a tenth of the learning rate. Within a stage
-the ramp takes the first fifth of the steps. Hidden units have biases for each task; the head is neither pruned nor shared.
+the ramp takes the first fifth of the steps. Hidden units have biases for each task, and normalisations are each task's own, as
+theirs. Convolutions are pruned and picked like other layers, every weight of a kernel by itself, and grow by channels, where
+these are normalised in groups by whole groups. The head is neither pruned nor shared.
 """
 
 from __future__ import annotations
@@ -45,11 +47,12 @@ from clcore.errors import RequestError
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Phase, Plan
 from clcore.methods.parts import reserve
+from clcore.methods.parts.own_norms import norm_layers
 from clcore.methods.parts.ownership import Ownership, gradual
-from clcore.methods.parts.pictures import linear_layers
-from clcore.methods.parts.scores import KeptMasks, MaskedLinear, looking_through, masked_layers, scores_optimizer
-from clcore.methods.parts.vectors import per_replica
-from clcore.networks.base import Network
+from clcore.methods.parts.pictures import weight_layers
+from clcore.methods.parts.scores import KeptMasks, Masked, looking_through, masked_layers, scores_optimizer
+from clcore.methods.parts.vectors import per_replica, snapshot
+from clcore.networks.base import Design, Network
 from clcore.optimizers import make_optimizer
 
 _THRESHOLD, _START = 0.005, 0.01  # τ, and where every score begins
@@ -68,8 +71,8 @@ class CPG(Method):
     family = "isolation"
     scenarios = ("task",)
     scenario_reason = "it must be told the task at test, because every task computes with weights of its own"
-    networks = ("mlp",)
-    network_reason = "it grows and prunes fully connected layers only"
+    networks = ("mlp", "cnn", "vgg-small")
+    network_reason = "it widens layer by layer, and shortcuts tie the widths of layers together"
     paper = "Hung et al., NeurIPS 2019"
     formula = (
         r"\hat W=W\odot\big(\mathbb 1[A=t]+m_t\odot\mathbb 1[A<t]\big),\quad m_t=\mathbb 1[S_t>\tau];\quad "
@@ -109,25 +112,26 @@ class CPG(Method):
 
     @classmethod
     def held_parameters(
-        cls, settings: dict[str, Any], network: type[Network], input_shape: Sequence[int], outputs: int,
+        cls, settings: dict[str, Any], network: type[Network] | Design, input_shape: Sequence[int], outputs: int,
         hidden: Sequence[int], tasks: int,
     ) -> int:  # fmt: skip
-        return network.count_parameters(input_shape, outputs, reserve.widths(hidden, settings["largest"]))
+        kind = network.kind if isinstance(network, Design) else network
+        if not kind.pictures:
+            return network.count_parameters(input_shape, outputs, reserve.widths(hidden, settings["largest"]))
+        return math.ceil(network.count_parameters(input_shape, outputs, hidden) * settings["largest"])
 
     def adapt(self, network: Network) -> nn.Module:
-        hidden = [layer.outputs for layer in linear_layers(network)[:-1]]
-        if not hidden:
+        stream = self.context.stream
+        if len(weight_layers(network)) == 1:
             raise RequestError("cpg grows hidden layers, but the network has none; give widths with --hidden.")
-        stream, room = self.context.stream, reserve.widths(hidden, self.hyper.largest)
-        network = reserve.RoomyMLP(network, stream.input_shape, room, stream.groups).to(self.context.device)
-        self.initial = [p.detach().clone() for p in network.parameters()]
-        self.layers: list[MaskedLinear] = masked_layers(network, head=False)
+        network = reserve.roomy(network, stream.input_shape, self.hyper.largest, stream.groups).to(self.context.device)
+        self.initial = snapshot(network).tensors
+        self.layers: list[Masked] = masked_layers(network, head=False)
         return network
 
     def setup(self) -> None:
         context, network = self.context, self.classifier.network
         replicas, tasks, layers = context.replicas, len(context.stream.tasks), len(self.layers)
-        self.first_units = network.units[0].tolist()
         self.ownership = Ownership(network, self.classifier.groups, network.units)
         self.masks = KeptMasks(self.layers, tasks, replicas, context.device)
         self.draws = context.generators("fresh weights")
@@ -181,8 +185,8 @@ class CPG(Method):
         """(K,) what networks of the original size reach on validation data that learn the task alone; they are thrown away."""
         present = self._copy()
         with torch.no_grad():
-            for parameter, value in zip(self._weights(), self.initial, strict=True):
-                parameter.copy_(value)
+            for values, begun in zip((*self._weights(), *self.classifier.network.statistics), self.initial, strict=True):
+                values.copy_(begun)
         self.referring = True
         self._see_through(None, picking=False)
         phase = Phase("reference", optimizers=self._optimizers(1.0), covers=clock("reference"), watched=False)
@@ -254,7 +258,11 @@ class CPG(Method):
             return {}
         sizes = {"masks": (self.ownership.owner_bits().cpu() + 7) // 8 + (self.pick_bits + 7) // 8}
         if learned > 1:
-            sizes["biases"] = 4 * self.units[:, : learned - 1].sum((1, 2))
+            before = self.units[:, : learned - 1]
+            sizes["biases"] = 4 * before.sum((1, 2))
+            if norms := norm_layers(self.classifier.network):
+                numbers = 4 if self.classifier.network.batch_norms else 2  # scale and shift, mean and variance
+                sizes["normalisations"] = 4 * numbers * before[..., : len(norms)].sum((1, 2))
         return sizes
 
     def insight(self):
@@ -291,15 +299,15 @@ class CPG(Method):
         """One step larger: units in reserve are there for `which` (K,), seen by the outputs of this task and later ones."""
         network = self.classifier.network
         self.size = torch.where(which, (self.size + _GROWTH).clamp_max(self.hyper.largest), self.size)
-        units = [reserve.widths(self.first_units, size) for size in self.size.tolist()]
+        units = [network.units_at(size) for size in self.size.tolist()]
         network.widen(torch.tensor(units, device=network.units.device), t)
         self.ownership.open(network.units)
         head, later = network.head, self.classifier.groups[t:].any(0)
         bound = 1 / math.sqrt(head.inputs)
         for k in which.nonzero().flatten().tolist():
             drawn = torch.empty(head.inputs, head.outputs).uniform_(-bound, bound, generator=self.draws[k])
-            before = int(network.heads[k, t - 1]) if t else self.first_units[-1]
-            new = slice(before, units[k][-1])
+            before = int(network.heads[k, t - 1]) if t else network.first[-1]
+            new = slice(before * network.inputs_per_unit[-1], units[k][-1] * network.inputs_per_unit[-1])
             head.weight[k, new, : head.outputs] = torch.where(later, drawn[new].to(head.weight), 0)
 
     # --- going back ---
@@ -310,8 +318,9 @@ class CPG(Method):
         return [p for p in self.classifier.network.parameters() if p not in scores]
 
     def _tensors(self) -> list[Tensor]:
-        """What a phase changes: parameters, scores, owners."""
-        return [*self.classifier.network.parameters(), *self.ownership.owner]
+        """What a phase changes: parameters, scores, running statistics, owners."""
+        network = self.classifier.network
+        return [*network.parameters(), *network.statistics, *self.ownership.owner]
 
     def _copy(self) -> list[Tensor]:
         return [tensor.detach().clone() for tensor in self._tensors()]
@@ -348,7 +357,7 @@ class CPG(Method):
         return passes | ({"retrain": self._retrain_epochs} if t and self._retrain_epochs else {})
 
 
-def _own_and_picked(owner: Tensor, t: int) -> Callable[[MaskedLinear], Tensor]:
+def _own_and_picked(owner: Tensor, t: int) -> Callable[[Masked], Tensor]:
     """What task t computes with: its own weights, and of older ones those whose scores are above the threshold."""
     return lambda layer: (owner == t) | ((owner < t) & (layer.scores > _THRESHOLD))
 

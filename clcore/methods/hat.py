@@ -6,7 +6,8 @@ and end open or shut. With a^{<t} the largest gate of each unit over the tasks b
 
     g_{l,ij} ← (1 − min(a_{l,i}^{<t}, a_{l−1,j}^{<t}))·g_{l,ij}        (first layer and biases: 1 − a_{l,i}^{<t})
 
-and a tax on units that are not in use yet keeps room for later tasks (c is the strength):
+(the units of a convolution are its channels, and all places of a kernel share its i and j) and a tax on units that are not in
+use yet keeps room for later tasks (c is the strength):
 
     L = L_t + c·R,    R = Σ a·(1 − a^{<t}) / Σ (1 − a^{<t}), over all units
 
@@ -18,10 +19,12 @@ soft  As published: gates stay σ(s_max·e), of which some lie between the ends,
 
 Choices: the derivative of the gates is the compensated one in a form that cannot overflow (parts/gates.py says what `saturate`
 is about). Embeddings start from N(0, 1) and are kept within ±6, without weight decay; a layer whose gates would all be shut
-keeps its most open one. R is a mean over units, so in a network of some hundred units a gate feels far more of it than in the
-authors' of 4000: c = 0.75, theirs, shuts nearly all of 100 units within some epochs, and the default is 0.25. The learning
-rate is the run's throughout, without the authors' schedule, clipping and dropout. An epoch needs some tens of steps for s to
-rise in. c = 0 is not fine-tuning: gates are learned and weights locked without any tax.
+keeps its most open one. Normalisations, which the authors' networks do not have, are each task's own (parts/own_norms.py), and
+those over groups of channels see closed channels as 0 (parts/gates.py). R is a mean over units, so in a network of some hundred
+units a gate feels far more of it than in the authors' of 4000: c = 0.75, theirs, shuts nearly all of 100 units within some
+epochs, and the default is 0.25. The learning rate is the run's throughout, without the authors' schedule, clipping and dropout.
+An epoch needs some tens of steps for s to rise in. c = 0 is not fine-tuning: gates are learned and weights locked without any
+tax.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ from clcore.benchmarks.base import Task
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Phase, Plan, Terms
 from clcore.methods.parts.gates import gated_layers, pace, through
-from clcore.methods.parts.pictures import linear_layers
+from clcore.methods.parts.own_norms import OwnNorms
+from clcore.methods.parts.pictures import weight_layers
 from clcore.optimizers import make_optimizer
 
 
@@ -49,8 +53,8 @@ class HAT(Method):
     family = "isolation"
     scenarios = ("task",)
     scenario_reason = "it must be told which task's gates to open"
-    networks = ("mlp",)
-    network_reason = "its gates are for the units of fully connected layers"
+    networks = ("mlp", "cnn", "vgg-small")
+    network_reason = "a shortcut leads units past their gates, into sums with others"
     paper = "Serrà, Surís, Miron & Karatzoglou, ICML 2018"
     formula = (
         r"\mathcal L_t(\theta,a)+c\,\frac{\sum_i a_i(1-a_i^{<t})}{\sum_i(1-a_i^{<t})},\quad a=\sigma(s\,e_t),\quad "
@@ -83,6 +87,7 @@ class HAT(Method):
         return network
 
     def setup(self) -> None:
+        self.norms = OwnNorms(self.classifier.network)
         self.gates: list[list[Tensor]] = []  # per finished task, (K, units) for each hidden layer
         self.used = [torch.zeros_like(layer.embedding) for layer in self.gated]  # a^{<t}
         self.draws = self.context.generators("gates")
@@ -118,8 +123,8 @@ class HAT(Method):
             return {}
         spent = room = 0
         for layer, used in zip(self.gated, self.used, strict=True):
-            free = 1 - used[:, : layer.inputs]
-            spent = spent + (layer.current_gates()[:, : layer.inputs] * free).sum(1)
+            free = 1 - used[:, : layer.units]
+            spent = spent + (layer.current_gates()[:, : layer.units] * free).sum(1)
             room = room + free.sum(1)
         return {"capacity": self.hyper.strength * spent / room.clamp_min(1e-6)}
 
@@ -139,31 +144,30 @@ class HAT(Method):
 
     def end(self, task: Task) -> None:
         self.gates.append(self._present())
+        self.norms.keep()
         self.used = [torch.maximum(used, gates) for used, gates in zip(self.used, self.gates[-1], strict=True)]
         self.restored()
 
     def predict(self, x: Tensor, task: int) -> Tensor:
         """Through the gates of a finished task; the task being learned has the gates that it would have now."""
         with through(self.gated, self.gates[task] if task < len(self.gates) else self._present()):
-            return self.classifier(x)
+            return self.norms.logits(x, task)
 
     def footprint(self):
-        units = sum(layer.inputs for layer in self.gated)
+        units = sum(layer.units for layer in self.gated)
         size = len(self.gates) * (-(-units // 8) if self.hyper.hard else 4 * units)
-        return {"masks": size} if size else {}
+        return ({"masks": size} if size else {}) | self.norms.footprint()
 
     @torch.no_grad()
     def insight(self):
         """Every task's gates by layer (K, t, units), and how much of each layer's weights is locked (K, L) from 0 to 1."""
         pictures = {
-            f"gates_layer_{i}": torch.stack([gates[i - 1] for gates in self.gates], 1)[..., : layer.inputs]
+            f"gates_layer_{i}": torch.stack([gates[i - 1] for gates in self.gates], 1)[..., : layer.units]
             for i, layer in enumerate(self.gated, 1)
         }
         if self.gated:
-            layers, locked = linear_layers(self.classifier.network)[:-1], self._locked()
-            shares = [
-                locked[x.weight].expand_as(x.weight)[:, : x.inputs, : x.outputs].flatten(1).mean(1) for x in layers
-            ]
+            layers, locked = weight_layers(self.classifier.network)[:-1], self._locked()
+            shares = [x.logical(locked[x.weight].expand_as(x.weight)).flatten(1).mean(1) for x in layers]
             pictures["capacity_used"] = torch.stack(shares, 1)
         return pictures
 
@@ -176,8 +180,10 @@ class HAT(Method):
         """How much of each hidden weight and bias belongs to earlier tasks, from 0 to 1: min(a_i^{<t}, a_j^{<t})."""
         locked: dict[nn.Parameter, Tensor] = {}
         feeding: Tensor | None = None
-        for layer, used in zip(linear_layers(self.classifier.network), self.used, strict=False):
-            both = used.unsqueeze(1) if feeding is None else torch.minimum(feeding.unsqueeze(2), used.unsqueeze(1))
+        for layer, used in zip(weight_layers(self.classifier.network), self.used, strict=False):
+            both = layer.along_outputs(used)
+            if feeding is not None:
+                both = torch.minimum(layer.along_inputs(layer.per_input(feeding)), both)
             locked |= {layer.weight: both, layer.bias: used}
             feeding = used
         return locked

@@ -17,9 +17,11 @@ random. The authors leave them at 0 (`start = zero`), which suits the large pret
 whose first task keeps a fifth of it, a unit cut off on both sides gets no gradient and stays dead (split digits: 97 against
 99 % on validation data). Retraining takes half the passes and a tenth of the learning rate, as in the paper. Biases of hidden
 layers are trained with the first task and locked with it, the authors' default; they also offer biases for each task (`task`),
-which cost a number per unit. The head is not pruned or shared: output units belong to their task. Which weights to use depends
-on the task, so the method must be told at test; the authors' code evaluates an old task by writing zeros into the network, here
-it is asked through a copy.
+which cost a number per unit. Normalisations go with the biases: trained with the first task, then settled, running statistics
+included, or kept for each task (parts/own_norms.py). Convolutions are pruned like other layers, every weight of a kernel by
+itself. The head is not pruned or shared: output units belong to their task. Which weights to use depends on the task, so the
+method must be told at test; the authors' code evaluates an old task by writing zeros into the network, here it is asked through
+a copy.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from torch import Tensor
 from clcore.benchmarks.base import Task
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Phase, Plan
+from clcore.methods.parts.own_norms import settle
 from clcore.methods.parts.ownership import Ownership, equal_share
 from clcore.optimizers import make_optimizer
 
@@ -46,8 +49,6 @@ class PackNet(Method):
     family = "isolation"
     scenarios = ("task",)
     scenario_reason = "it must be told the task at test, because every task computes with weights of its own"
-    networks = ("mlp",)
-    network_reason = "it prunes fully connected layers only"
     paper = "Mallya & Lazebnik, CVPR 2018"
     formula = (
         r"\hat y=f(x;\,W\odot\mathbb 1[A\le t]),\quad \text{trained: }A=t;\quad "
@@ -76,7 +77,8 @@ class PackNet(Method):
             "fresh", help="what a later task finds in the free weights: random numbers, or 0 as pruning left them"
         )
         biases: Literal["first", "task"] = knob(
-            "first", help="biases of hidden units: trained with the first task and locked, or kept for each task"
+            "first",
+            help="biases of hidden units, and normalisations: trained with the first task and locked, or kept for each task",
         )
 
     def setup(self) -> None:
@@ -86,6 +88,7 @@ class PackNet(Method):
 
     def begin(self, task: Task) -> None:
         fresh = task.index > 0 and self.hyper.start == "fresh"
+        settle(self.classifier.network, self.hyper.biases == "first" and task.index > 0)
         self.ownership.claim(task.index, self.draws if fresh else None)
 
     def phases(self, task: Task) -> Plan:
@@ -123,8 +126,7 @@ class PackNet(Method):
     def _frozen(self, task: int) -> dict[torch.nn.Parameter, Tensor]:
         frozen = self.ownership.frozen(task)
         if task and self.hyper.biases == "first":
-            everything = torch.ones((), dtype=torch.bool, device=self.context.device)
-            frozen |= {layer.bias: everything for layer in self.ownership.layers}
+            frozen |= self.ownership.frozen_biases()
         return frozen
 
     def _slower(self, parameters: Sequence[torch.nn.Parameter]) -> list[torch.optim.Optimizer]:

@@ -4,8 +4,9 @@ Mallya, Davis & Lazebnik, ECCV 2018. Task t learns a real-valued score S for eve
 
     y = (W ⊙ m)ᵀ x + b,    m = 1[S > τ],    ∂L/∂S := ∂L/∂m = (∂L/∂(W ⊙ m)) ⊙ W        (straight through; parts/scores.py)
 
-The backbone, its biases included, never moves again, so nothing can be forgotten: at a task's end the mask is kept at one bit a
-weight and the scores are dropped. All masks start full (S = 0.01 > τ), that is from the backbone's own features.
+The backbone, its biases and normalisations included (running statistics, too), never moves again, so nothing can be forgotten:
+at a task's end the mask is kept at one bit a weight and the scores are dropped. In a convolution every weight of a kernel has a
+bit. All masks start full (S = 0.01 > τ), that is from the backbone's own features.
 
 The authors' backbone has been trained on ImageNet. Here it is one of two things, and every run says which:
 
@@ -36,8 +37,13 @@ from clcore.benchmarks.base import Task
 from clcore.errors import RequestError
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Phase, Plan
+from clcore.methods.parts.own_norms import norm_layers, settle
 from clcore.methods.parts.scores import KeptMasks, above, looking_through, masked_layers, scores_optimizer
+from clcore.networks.base import Network
+from clcore.networks.layers import Layer, Weighted
 from clcore.optimizers import make_optimizer
+
+_NAMED = 8  # tensors of a backbone that a refusal lists
 
 
 class Piggyback(Method):
@@ -49,8 +55,6 @@ class Piggyback(Method):
     family = "isolation"
     scenarios = ("task",)
     scenario_reason = "it must be told which task's mask to look through"
-    networks = ("mlp",)
-    network_reason = "its masks are those of fully connected layers"
     paper = "Mallya, Davis & Lazebnik, ECCV 2018"
     formula = (
         r"y=(W\odot m_t)^{\!\top}x+b,\quad m_t=\mathbf 1[S_t>\tau],\quad "
@@ -77,7 +81,7 @@ class Piggyback(Method):
     def adapt(self, network: nn.Module) -> nn.Module:
         self.layers = masked_layers(network, head=False)
         if self.hyper.backbone is not None:
-            load_hidden_layers(self.hyper.backbone, self.layers)
+            load_hidden_layers(self.hyper.backbone, network)
             # Now: at the end of the run the file may be another, or gone.
             self.digest = hashlib.sha256(Path(self.hyper.backbone).read_bytes()).hexdigest()[:12]
         return network
@@ -93,12 +97,13 @@ class Piggyback(Method):
 
     def begin(self, task: Task) -> None:
         masking = self._masking(task.index)
+        settle(self.classifier.network, masking)
         for layer in self.layers:
             layer.rule = above(self.hyper.threshold) if masking else None
-            layer.weight.requires_grad_(not masking)
-            layer.bias.requires_grad_(not masking)
-            layer.scores.requires_grad_(masking)
             layer.scores.data.fill_(self.hyper.start)
+        for module in (*self.layers, *norm_layers(self.classifier.network)):
+            for name, parameter in module.named_parameters(recurse=False):
+                parameter.requires_grad_(masking == (name == "scores"))
 
     def phases(self, task: Task) -> Plan:
         yield Phase("masks" if self._masking(task.index) else "backbone", optimizers=self._optimizers)
@@ -134,28 +139,40 @@ class Piggyback(Method):
 
 
 @torch.no_grad()
-def load_hidden_layers(path: str, layers: Sequence[nn.Module]) -> None:
-    """Reads `layers.0.weight` (in, out), `layers.0.bias` (out,) and so on: the state of one network, as clcore names it.
+def load_hidden_layers(path: str, network: Network) -> None:
+    """Reads all layers but the head, as clcore names the state of one such network: `layers.0.weight` (in, out) and so on.
 
     A leading axis of length 1 may stand before them; what else the file holds is ignored. Raises RequestError.
     """
-    state = _read(path)
-    for i, layer in enumerate(layers):
-        for name, parameter, shape in (
-            (f"layers.{i}.weight", layer.weight, (layer.inputs, layer.outputs)),
-            (f"layers.{i}.bias", layer.bias, (layer.outputs,)),
-        ):
-            values = state.get(name)
-            if values is None:
-                raise RequestError(f"piggyback.backbone: {path} has no '{name}'; it must hold {_wanted(layers)}.")
-            found = tuple(values.shape[1:] if values.ndim == len(shape) + 1 and len(values) == 1 else values.shape)
-            if found not in (shape, tuple(parameter.shape[1:])):
-                shape_found = tuple(values.shape)
-                raise RequestError(
-                    f"piggyback.backbone: '{name}' in {path} has the shape {shape_found}; it must hold {_wanted(layers)}."
-                )
-            here = tuple(slice(n) for n in shape)  # without dead units
-            parameter[(slice(None), *here)] = torch.as_tensor(values).reshape(found)[here].to(parameter)
+    state, held = _read(path), _held(network)
+    for name, (tensor, shape) in held.items():
+        values = state.get(name)
+        if values is None:
+            raise RequestError(f"piggyback.backbone: {path} has no '{name}'; it must hold {_wanted(held)}.")
+        found = tuple(values.shape[1:] if values.ndim == len(shape) + 1 and len(values) == 1 else values.shape)
+        if found not in (shape, tuple(tensor.shape[1:])):
+            shape_found = tuple(values.shape)
+            raise RequestError(
+                f"piggyback.backbone: '{name}' in {path} has the shape {shape_found}; it must hold {_wanted(held)}."
+            )
+        here = tuple(slice(n) for n in shape)  # without dead units
+        tensor[(slice(None), *here)] = torch.as_tensor(values).reshape(found)[here].to(tensor)
+
+
+def _held(network: Network) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
+    """By name, what a backbone consists of: the tensor (K, …), and its shape for one network without dead units."""
+    held: dict[str, tuple[Tensor, tuple[int, ...]]] = {}
+    for module_name, layer in network.named_modules():
+        if not isinstance(layer, Layer) or layer is network.head:
+            continue
+        for name, tensor in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)):
+            if name == "scores":
+                continue
+            shape = tensor.shape[1:]
+            if isinstance(layer, Weighted):
+                shape = layer.logical(tensor).shape[1:] if name == "weight" else (layer.outputs,)
+            held[f"{module_name}.{name}"] = tensor, tuple(shape)
+    return held
 
 
 def _read(path: str) -> dict[str, np.ndarray | Tensor]:
@@ -172,7 +189,6 @@ def _read(path: str) -> dict[str, np.ndarray | Tensor]:
     raise RequestError(f"piggyback.backbone = {path!r} is not allowed: give a .npz or .pt file.")
 
 
-def _wanted(layers: Sequence[nn.Module]) -> str:
-    return ", ".join(
-        f"layers.{i}.weight ({x.inputs}, {x.outputs}), layers.{i}.bias ({x.outputs},)" for i, x in enumerate(layers)
-    )
+def _wanted(held: dict[str, tuple[Tensor, tuple[int, ...]]]) -> str:
+    said = [f"{name} {shape}" for name, (_, shape) in held.items()]
+    return ", ".join(said[:_NAMED] + [f"and {len(said) - _NAMED} more"] * (len(said) > _NAMED))

@@ -22,8 +22,9 @@ them: on permuted digits (5 tasks, mask_lr 1e-3) it finds the task of 35 % of th
 and one-shot is not: 69 and 30 % on split digits. The answer is then one of the classes of the task inferred.
 
 Choices: scores are drawn anew for every task, U(±1/√inputs), and trained with Adam (the paper: RMSprop on MNIST, Adam on
-CIFAR). Left out: log-sum-exp of the superfluous outputs (G) instead of H, binary search over tasks, and learning without being
-told where a task begins (NN). The random weights count as parameters although a seed would do to remember them.
+CIFAR). Normalisations have no scale and shift, as in the paper; running statistics, if there are any, are kept for each task.
+Left out: log-sum-exp of the superfluous outputs (G) instead of H, binary search over tasks, and learning without being told
+where a task begins (NN). The random weights count as parameters although a seed would do to remember them.
 """
 
 from __future__ import annotations
@@ -36,10 +37,21 @@ from torch import Tensor, nn
 
 from clcore.batch import Batch
 from clcore.benchmarks.base import Task
+from clcore.errors import RequestError
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Phase, Plan, mean_loss
-from clcore.methods.parts.scores import KeptMasks, above, largest, looking_through, masked_layers, scores_optimizer
+from clcore.methods.parts.own_norms import OwnNorms, norm_layers
+from clcore.methods.parts.scores import (
+    KeptMasks,
+    Masked,
+    above,
+    largest,
+    looking_through,
+    masked_layers,
+    scores_optimizer,
+)
 from clcore.networks.layers import recording
+from clcore.networks.pictures import flattened
 
 _EXAMPLES = 128  # of each task's validation split that the picture of inferred tasks looks at
 
@@ -51,8 +63,6 @@ class SupSup(Method):
         "When the task is not told, the mask that is surest of its answer is taken."
     )
     family = "isolation"
-    networks = ("mlp",)
-    network_reason = "its masks are those of fully connected layers"
     paper = "Wortsman et al., NeurIPS 2020"
     formula = (
         r"f(x)=(W\odot m_{\hat t})(x),\quad \hat t=\arg\min_i H\big((W\odot m_i)(x)\big)\ \text{or}\ "
@@ -87,14 +97,17 @@ class SupSup(Method):
     def adapt(self, network: nn.Module) -> nn.Module:
         extra = 0 if self.context.scenario == "task" else self.hyper.extra_outputs
         if extra:
-            hidden = [layer.outputs for layer in network.layers[:-1]]
-            draws = list(self.context.generators("weights"))
-            network = type(network)(self.context.stream.input_shape, network.outputs + extra, hidden, draws)
+            network = self.context.design.build(
+                self.context.stream.input_shape, network.outputs + extra, list(self.context.generators("weights"))
+            )
         self.layers = masked_layers(network, head=True)
         for layer in self.layers:
-            used = layer.inputs * (self.hyper.share or 1)
+            used = layer.fan_in * (self.hyper.share or 1)
             layer.weight.requires_grad_(False).sign_().mul_((2 / used) ** 0.5)
-            layer.bias.requires_grad_(False).zero_()
+            if layer.bias is not None:
+                layer.bias.requires_grad_(False).zero_()
+        for norm in norm_layers(network):
+            norm.requires_grad_(False)
         return network
 
     @classmethod
@@ -102,7 +115,13 @@ class SupSup(Method):
         return network.count_parameters(input_shape, outputs + settings["extra_outputs"], hidden)
 
     def setup(self) -> None:
-        context = self.context
+        context, network = self.context, self.classifier.network
+        if network.batch_norms and context.scenario != "task" and self.hyper.infer == "one-shot":
+            raise RequestError(
+                "supsup.infer = one-shot needs a network without running statistics, of which superposed masks have none: "
+                "choose norm = group, or infer = entropy."
+            )
+        self.norms = OwnNorms(network)
         self.masks = KeptMasks(self.layers, len(context.stream.tasks), context.replicas, context.device)
         self.draws = context.generators("scores")
 
@@ -121,10 +140,9 @@ class SupSup(Method):
     def begin(self, task: Task) -> None:
         for layer in self.layers:
             layer.rule = above(0.0) if self.hyper.share is None else largest(self.hyper.share)
-            bound = layer.inputs**-0.5
-            for scores, generator in zip(layer.scores, self.draws, strict=True):
-                drawn = torch.empty(layer.inputs, layer.outputs).uniform_(-bound, bound, generator=generator)
-                scores[: layer.inputs, : layer.outputs] = drawn
+            bound = layer.fan_in**-0.5
+            for scores, generator in zip(layer.logical(layer.scores), self.draws, strict=True):
+                scores.copy_(torch.empty(scores.shape).uniform_(-bound, bound, generator=generator))
 
     def phases(self, task: Task) -> Plan:
         yield Phase("mask", optimizers=lambda parameters: [scores_optimizer(self.layers, self.hyper.mask_lr)])
@@ -138,6 +156,8 @@ class SupSup(Method):
 
     def end(self, task: Task) -> None:
         self.masks.keep()
+        if self.classifier.network.batch_norms:
+            self.norms.keep()
 
     def predict(self, x: Tensor, task: int) -> Tensor:
         if self.context.scenario == "task":
@@ -177,17 +197,19 @@ class SupSup(Method):
         for t in range(self._candidates):
             for total, mask in zip(together, self._masks(t), strict=True):
                 total.add_(mask, alpha=share)
-        with torch.enable_grad(), looking_through(self.layers, together), recording(self.classifier.network) as tape:
+        with torch.enable_grad(), looking_through(self.layers, together), recording(self.classifier.network, Masked) as tape:
             doubt = _entropy(self.classifier(x.detach().requires_grad_())).sum()
-        deltas = torch.autograd.grad(doubt, [record.outputs for record in tape])
+        records = {record.layer: record for record in tape}  # the order of layers need not be that of the passes
+        records = [records[layer] for layer in self.layers]
+        deltas = torch.autograd.grad(doubt, [record.outputs for record in records])
         found = []
         for t in range(self._candidates):
-            parts = zip(tape, deltas, self._masks(t), strict=True)
-            found.append(sum((d * (r.inputs.detach() @ torch.where(m, r.layer.weight, 0))).sum(-1) for r, d, m in parts))
+            parts = zip(records, deltas, self._masks(t), strict=True)
+            found.append(sum(_slope(r.layer, r.inputs.detach(), d, torch.where(m, r.layer.weight, 0)) for r, d, m in parts))
         return torch.stack(found)
 
     def footprint(self):
-        return self.masks.footprint()
+        return self.masks.footprint() | self.norms.footprint()
 
     def insight(self):
         """Beside the masks, `inferred_task` (K, t, t): of each task's validation examples, the share taken for each task."""
@@ -222,7 +244,15 @@ class SupSup(Method):
     def _logits(self, x: Tensor, task: int) -> Tensor:
         """All logits (K, B, outputs and extra ones) through the masks of one task."""
         with looking_through(self.layers, self._masks(task)):
-            return self.classifier(x)
+            return self.norms.logits(x, task)
+
+
+def _slope(layer: Masked, inputs: Tensor, delta: Tensor, weight: Tensor) -> Tensor:
+    """(K, B): δ · h W of every example, for a layer without biases."""
+    products = delta * layer.compute(inputs, weight)
+    if products.dim() == 4:  # pictures lie side by side
+        products = flattened(products, len(weight))
+    return products.sum(-1)
 
 
 def _entropy(logits: Tensor) -> Tensor:

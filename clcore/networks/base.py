@@ -68,6 +68,11 @@ class Network(nn.Module, ABC):
         """What the network knows beside its parameters, `(K, …)` each: the running statistics. They are state, too."""
         return [values for norm in self.batch_norms for values in (norm.running_mean, norm.running_var)]
 
+    @property
+    def statistic_count(self) -> int | Tensor:
+        """Numbers in the `statistics` of one replica that are in use; a tensor (K,) where replicas differ."""
+        return sum(values[0].numel() for values in self.statistics)
+
     @classmethod
     @abstractmethod
     def count_parameters(cls, input_shape: Sequence[int], outputs: int, hidden: Sequence[int], **options: Any) -> int:

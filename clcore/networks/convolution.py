@@ -15,15 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clcore.networks.layers import Layer
+from clcore.networks.layers import Weighted
 
 
-class Conv2d(Layer):
+class Conv2d(Weighted):
     """K convolutions: `(B, K·in, H, W)` → `(B, K·out, H', W')`, initialised per replica as `torch.nn.Conv2d` does.
 
     `weight` is `(K, out, in, size, size)`, `bias` `(K, out)` or None. The border is padded with zeros so that stride 1 keeps
     the size (`size` is odd). `inputs` and `outputs` count channels.
     """
+
+    sizes = ("inputs", "outputs", "size", "stride")
 
     def __init__(
         self, inputs: int, outputs: int, generators: Sequence[torch.Generator], *, size: int = 3, stride: int = 1,
@@ -49,10 +51,27 @@ class Conv2d(Layer):
     def replicas(self) -> int:
         return len(self.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
+    @property
+    def rows(self) -> int:
+        return self.inputs
+
+    @property
+    def width(self) -> int:
+        return self.outputs
+
+    @property
+    def fan_in(self) -> int:
+        return self.inputs * self.size * self.size
+
+    def compute(self, x: Tensor, weight: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.flatten()
-        y = F.conv2d(x, self.weight.flatten(0, 1), bias, self.stride, self.size // 2, groups=self.replicas)
-        return y if self.tape is None else self.recorded(x, y)
+        return F.conv2d(x, weight.flatten(0, 1), bias, self.stride, self.size // 2, groups=self.replicas)
+
+    def along_inputs(self, values: Tensor) -> Tensor:
+        return values[:, None, :, None, None]
+
+    def along_outputs(self, values: Tensor) -> Tensor:
+        return values[:, :, None, None, None]
 
     def patches(self, x: Tensor) -> Tensor:
         """(B, K, in·size·size, P) what each of the P positions of the output sees of pictures `x` (B, K·in, H, W)."""

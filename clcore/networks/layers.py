@@ -13,8 +13,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 _BLOCK = 4  # floats in 16 bytes
@@ -58,7 +60,69 @@ class Layer(nn.Module):
         return outputs
 
 
-class Linear(Layer):
+class Weighted(Layer):
+    """A layer that leads from `inputs` units to `outputs` units: fully connected, or a convolution, whose units are channels.
+
+    `weight` is (K, …), `bias` (K, out) or None. What masks, owners and gates need to know of either kind is here, so that they
+    do not ask which it is.
+    """
+
+    sizes: ClassVar[tuple[str, ...]] = ("inputs", "outputs")  # attributes that describe it, beside its parameters
+    inputs: int
+    outputs: int
+
+    def take_over(self, plain: Weighted) -> None:
+        """Becomes a layer with the very parameters of a plain one; stands in for `__init__`."""
+        nn.Module.__init__(self)
+        for name in (*self.sizes, "weight", "bias"):
+            setattr(self, name, getattr(plain, name))
+
+    @property
+    def rows(self) -> int:
+        """Units that it physically reads, dead ones included."""
+        raise NotImplementedError
+
+    @property
+    def width(self) -> int:
+        """Physical outputs, dead units included."""
+        raise NotImplementedError
+
+    @property
+    def fan_in(self) -> int:
+        """Numbers that one output is a weighted sum of."""
+        raise NotImplementedError
+
+    @property
+    def weight_count(self) -> int:
+        """Weights of one replica without biases, and without those of dead units."""
+        return self.logical(self.weight[:1]).numel()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.compute(x, self.weight)
+        return y if self.tape is None else self.recorded(x, y)
+
+    def compute(self, x: Tensor, weight: Tensor) -> Tensor:
+        """What the layer makes of `x` if its weights are `weight`."""
+        raise NotImplementedError
+
+    def logical(self, values: Tensor) -> Tensor:
+        """Of values (K, …), one per physical weight, those that belong to no dead unit."""
+        return values
+
+    def physical(self, values: Tensor) -> Tensor:
+        """Values, one per logical weight, with 0 for the weights of dead units."""
+        return values
+
+    def along_inputs(self, values: Tensor) -> Tensor:
+        """Values (K, rows), one per unit that is read, to be combined with the weights."""
+        raise NotImplementedError
+
+    def along_outputs(self, values: Tensor) -> Tensor:
+        """Values (K, width), one per unit that is computed, to be combined with the weights."""
+        raise NotImplementedError
+
+
+class Linear(Weighted):
     """K affine maps at once: `(K, B, in)` → `(K, B, out)`, initialised per replica as `torch.nn.Linear` does.
 
     `weight` is `(K, in, out)` and `bias` `(K, out)`; physical sizes may exceed `inputs` and `outputs` by dead units.
@@ -80,21 +144,39 @@ class Linear(Layer):
                 self.bias[k, :outputs].uniform_(-bound, bound, generator=generator)
 
     @property
+    def rows(self) -> int:
+        return self.weight.shape[1]
+
+    @property
     def width(self) -> int:
-        """Physical outputs, dead units included."""
         return self.weight.shape[2]
+
+    @property
+    def fan_in(self) -> int:
+        return self.inputs
 
     @property
     def parameter_count(self) -> int:
         """Trained numbers of one replica, dead units left out."""
         return (self.inputs + 1) * self.outputs
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = torch.baddbmm(self.bias.unsqueeze(1), x, self.weight)
-        return y if self.tape is None else self.recorded(x, y)
+    def compute(self, x: Tensor, weight: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias.unsqueeze(1), x, weight)
+
+    def logical(self, values: Tensor) -> Tensor:
+        return values[:, : self.inputs, : self.outputs]
+
+    def physical(self, values: Tensor) -> Tensor:
+        return F.pad(values, (0, self.width - self.outputs, 0, self.rows - self.inputs))
+
+    def along_inputs(self, values: Tensor) -> Tensor:
+        return values.unsqueeze(2)
+
+    def along_outputs(self, values: Tensor) -> Tensor:
+        return values.unsqueeze(1)
 
 
-def replace_layers(network: nn.Module, replacements: Mapping[Linear, Linear]) -> None:
+def replace_layers(network: nn.Module, replacements: Mapping[Layer, Layer]) -> None:
     """Puts other layers in the place of a network's own, under all names that the network has for them."""
     for module in list(network.modules()):
         for name, child in list(module._modules.items()):

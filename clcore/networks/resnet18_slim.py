@@ -18,6 +18,7 @@ from clcore.knobs import Knobs, knob
 from clcore.networks.base import Network
 from clcore.networks.convolution import Conv2d, conv_numbers
 from clcore.networks.fully_connected import connected, through
+from clcore.networks.layers import Layer
 from clcore.networks.norms import make_norm, norm_numbers
 from clcore.networks.pictures import flattened, picture_shape, side_by_side
 
@@ -89,8 +90,7 @@ class ResNet18Slim(Network):
 
     @property
     def parameter_count(self) -> int:
-        convolutional = (*self.stem.parameters(), *self.stem_norm.parameters(), *self.blocks.parameters())
-        return sum(p[0].numel() for p in convolutional) + sum(layer.parameter_count for layer in self.fully_connected)
+        return sum(layer.parameter_count for layer in self.modules() if isinstance(layer, Layer))
 
     @classmethod
     def count_parameters(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clcore.networks.base import Network
 from clcore.networks.convolution import Conv2d, conv_numbers
 from clcore.networks.fully_connected import connected, connected_numbers, through
+from clcore.networks.layers import Layer
 from clcore.networks.norms import Norm, make_norm, norm_numbers
 from clcore.networks.pictures import flattened, picture_shape, side_by_side
 
@@ -54,8 +55,7 @@ class Stacked(Network):
 
     @property
     def parameter_count(self) -> int:
-        convolutional = (*self.convolutions.parameters(), *self.norms.parameters())
-        return sum(p[0].numel() for p in convolutional) + sum(layer.parameter_count for layer in self.fully_connected)
+        return sum(layer.parameter_count for layer in self.modules() if isinstance(layer, Layer))
 
     @classmethod
     def count_parameters(

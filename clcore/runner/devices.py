@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 PAUSED_PER_SLOT = 1  # paused processes keep their memory: at most so many beside the running one of each slot
 
@@ -25,10 +25,14 @@ def choose_slot(device: str, free: Mapping[str, int]) -> str | None:
 
     A device that this host lacks is answered with "cpu": training then says what is missing.
     """
-    cuda = [name for name in free if name.startswith("cuda")]
-    suitable = {"cuda": cuda, "auto": cuda, "mps": [name for name in free if name == "mps"]}.get(device, [])
-    open_slots = [name for name in suitable or ["cpu"] if free[name] > 0]
+    open_slots = [name for name in suitable_slots(device, free) if free[name] > 0]
     return max(open_slots, key=lambda name: free[name]) if open_slots else None
+
+
+def suitable_slots(device: str, known: Iterable[str]) -> list[str]:
+    """Of the known devices those on which a run may train that asks for `device`."""
+    cuda = [name for name in known if name.startswith("cuda")]
+    return {"cuda": cuda, "auto": cuda, "mps": [name for name in known if name == "mps"]}.get(device) or ["cpu"]
 
 
 def _cuda_devices() -> list[str]:

@@ -5,7 +5,7 @@
 """
 
 from clcore.store.about import DatabaseFacts
-from clcore.store.classroom import Classroom, Prediction
+from clcore.store.classroom import Classroom, Locked, Prediction
 from clcore.store.faults import RunGone, StoreBusy
 from clcore.store.notices import Shown
 from clcore.store.opening import open_store
@@ -19,6 +19,7 @@ __all__ = [
     "Classroom",
     "DatabaseFacts",
     "LiveRun",
+    "Locked",
     "Prediction",
     "RunGone",
     "RunRow",

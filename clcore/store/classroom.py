@@ -36,6 +36,15 @@ class Prediction(NamedTuple):
     answer: Any
 
 
+class Locked(NamedTuple):
+    """A prediction as it is kept. `locked`: when, in UTC."""
+
+    question: str
+    who: str
+    answer: Any
+    locked: datetime
+
+
 class Classroom(Database):
     """The predictions in a run database. `room` is a class's name, "" for people who are in none.
 
@@ -64,6 +73,25 @@ class Classroom(Database):
     def predictions(self, question: str, room: str) -> list[Prediction]:
         """All of a class's, in the order in which they were locked."""
         return self._found(_select(room, question))
+
+    def rooms(self) -> dict[str, int]:
+        """The classes that have locked predictions, with how many; the latest first."""
+        query = sa.select(_predictions.c.room, sa.func.count()).where(_predictions.c.room != "")
+        query = query.group_by(_predictions.c.room).order_by(sa.func.max(_predictions.c.number).desc())
+        with self._read() as connection:
+            if not sa.inspect(connection).has_table(_predictions.name):
+                return {}
+            return {room: n for room, n in connection.execute(query)}
+
+    def collected(self, room: str) -> list[Locked]:
+        """Everything that a class has locked, by question and then in the order of locking."""
+        table = _predictions.c
+        query = sa.select(table.question, table.who, table.answer, table.locked).where(table.room == room)
+        with self._read() as connection:
+            if not sa.inspect(connection).has_table(_predictions.name):
+                return []
+            rows = connection.execute(query.order_by(table.question, table.number))
+            return [Locked(row.question, row.who, json.loads(row.answer), row.locked) for row in rows]
 
     def _found(self, query: sa.Select) -> list[Prediction]:
         with self._read() as connection:

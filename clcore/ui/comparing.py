@@ -13,14 +13,16 @@ import streamlit as st
 from clcore import report as rows_report
 from clcore.catalogue import scenario_word
 from clcore.comparison import (
+    AXES,
     METRICS,
     MOST,
+    Ends,
     Group,
     groups,
     incomparable_in,
     names,
     paired_differences,
-    task_seconds,
+    task_ends,
 )
 from clcore.errors import LabError, UnknownName
 from clcore.events import RunStarted
@@ -36,14 +38,17 @@ from clcore.ui.live_plot import live_plot
 from clcore.ui.running import headline, method_title
 from clcore.ui.states import face
 from clcore.ui.text import _, n_
-from clcore.ui.url import Query, adopt, publish, read
+from clcore.ui.url import Query, adopt, publish, read, unknown, warn
 
 LAB, PAGE = "pages/lab/lab.py", "pages/results/compare.py"
 NEWEST = 200  # runs offered in the list
 POLL_SECONDS = 2.0
 ENDS, LIVE = "ends", "training"
-DEFAULTS: dict[str, Any] = {"points": ENDS, "lines": True, "bands": True, "metric": "acc"}
-ALLOWED = {"points": (ENDS, LIVE), "metric": METRICS}
+SMOOTHINGS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9)
+DEFAULTS: dict[str, Any] = {
+    "points": ENDS, "over": AXES[0], "smooth": SMOOTHINGS[0], "lines": True, "bands": True, "metric": "acc",
+}  # fmt: skip
+ALLOWED = {"points": (ENDS, LIVE), "over": AXES, "smooth": SMOOTHINGS, "metric": METRICS}
 Names = Sequence[str]
 
 
@@ -55,9 +60,9 @@ def compare_page(store: Store) -> None:
     adopt("compare", "runs", lambda query: _values_of(store, query))
     head = st.container(horizontal=True, vertical_alignment="center", key="compare-head")
     with head:
-        st.subheader(_("Compare"), anchor=False)
+        st.title(_("Compare"), anchor=False)
         rows = _chosen_runs(store)
-    _say(st.session_state.get("compare-problems", ()))
+    warn(st.session_state.get("compare-problems", ()))
     if not rows:
         publish("compare", {"runs": None})
         _nothing_chosen(store)
@@ -78,6 +83,7 @@ def compare_page(store: Store) -> None:
     with head, st.popover(_("Export"), icon=":material/download:", key="compare-export", width="content"):
         _exports(shown, shown_names)
     _show(shown, shown_names)
+    _configurations(found)
 
 
 def _values_of(store: Store, query: Query) -> dict[str, Any]:
@@ -98,17 +104,11 @@ def _values_of(store: Store, query: Query) -> dict[str, Any]:
         try:
             values[key] = read(query[key], default, ALLOWED.get(key)) if key in query else default
         except LabError as error:
-            problems.append(f"`{key}`: {error}.")
+            problems.append(f"`{key}`: {error}")
             values[key] = default
     values |= {f"compare-{key}": query.get(key, [""])[-1] for key in ("first", "second")}
-    unknown = [key for key in query if key not in {"runs", "hide", "first", "second", *DEFAULTS} and key[:5] != "embed"]
-    problems += [_("`{key}` is unknown.").format(key=key) for key in unknown]
+    problems += unknown(query, {"runs", "hide", "first", "second", *DEFAULTS})
     return values | {"compare-problems": problems, "compare-fresh": True}
-
-
-def _say(problems: Sequence[str]) -> None:
-    if problems:
-        st.warning(_("Some of this link could not be used.") + " " + " ".join(problems), icon=":material/link_off:")
 
 
 def _chosen_runs(store: Store) -> list[RunRow]:
@@ -138,12 +138,12 @@ def _nothing_chosen(store: Store) -> None:
     with st.container(border=True, horizontal_alignment="center", key="no-comparison"):
         st.space("small")
         if not recent:
-            st.markdown(f"#### :material/compare_arrows: {_('Nothing to compare yet')}", text_alignment="center")
+            st.markdown(f"## :material/compare_arrows: {_('Nothing to compare yet')}", text_alignment="center")
             st.caption(_("Run an experiment with several methods in the Lab first."), text_alignment="center")
             if st.button(_("Start in the Lab"), type="primary", key="to-lab"):
                 st.switch_page(LAB)
         else:
-            st.markdown(f"#### :material/compare_arrows: {_('What should be compared?')}", text_alignment="center")
+            st.markdown(f"## :material/compare_arrows: {_('What should be compared?')}", text_alignment="center")
             st.caption(_("Take an experiment, or choose runs above or on the Runs page."), text_alignment="center")
             experiments: dict[str, list[RunRow]] = {}
             for row in recent:
@@ -252,21 +252,31 @@ def _show(found: Sequence[Group], labels: Names) -> None:
 
 
 def _accuracy(found: Sequence[Group], labels: Names) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", key="compare-view"):
-        x = st.segmented_control(
-            _("Points"), [ENDS, LIVE], key="points", label_visibility="collapsed", required=True,
+    with st.container(horizontal=True, vertical_alignment="bottom", key="compare-view"):
+        points = st.segmented_control(
+            _("Points"), [ENDS, LIVE], key="points", required=True,
             format_func={ENDS: _("ends of tasks"), LIVE: _("while training")}.get,
+        )  # fmt: skip
+        over = st.segmented_control(
+            _("Over"), AXES, key="over", required=True,
+            format_func={"tasks": _("tasks"), "examples": _("examples"), "seconds": _("time")}.get,
+        )  # fmt: skip
+        smoothing = st.select_slider(
+            _("Smoothing"), SMOOTHINGS, key="smooth", width=170, disabled=points == ENDS, format_func=lambda w: f"{w:g}",
+            help=_("Weight of the past in an exponential moving average of each seed's curve. Ends of tasks are not smoothed."),
         )  # fmt: skip
         seeds = st.toggle(_("seeds"), key="lines")
         band = st.toggle(_("95 % bands"), key="bands")
     left, right = st.columns(2)
     with left, st.container(border=True, height="stretch", key="averages"):
         st.markdown(f"**{_('Average accuracy over the tasks seen')}**")
-        series = series_of if x == LIVE else None
-        figure, frame = figures.averages(found, labels, series=series, seeds=seeds, band=band, revision="averages")
+        ends = {} if over == AXES[0] else {group.newest.id: _ends(group.newest) for group in found}
+        figure, frame = figures.averages(
+            found, labels, series=series_of if points == LIVE else None, smoothing=smoothing if points == LIVE else 0.0,
+            axis=over, ends=ends, seeds=seeds, band=band, revision="averages",
+        )  # fmt: skip
         live_plot(figure, "averages-figure", alt=_("Average accuracy over the tasks seen so far, a line per group."))
-        note = _("evaluated on a part of the test data") if x == LIVE else _("all test data")
-        st.caption(f"{figures.caption(found)} {note.capitalize()}.")
+        st.caption(" ".join(_curve_notes(found, labels, frame, points, over, smoothing)))
         _as_table(frame, "averages")
     with right, st.container(border=True, height="stretch", key="finals"):
         st.markdown(f"**{_('Accuracy on each task at the end')}**")
@@ -276,8 +286,48 @@ def _accuracy(found: Sequence[Group], labels: Names) -> None:
         _as_table(frame, "finals")
 
 
+def _curve_notes(
+    found: Sequence[Group], labels: Names, frame: pd.DataFrame, points: str, over: str, smoothing: float
+) -> list[str]:
+    notes = [figures.caption(found)]
+    notes.append(_("Evaluated on a part of the test data.") if points == LIVE else _("All test data."))
+    if points == LIVE and smoothing:
+        notes.append(_("Smoothed with weight {w}: the table has the numbers as drawn.").format(w=f"{smoothing:g}"))
+    if over == "examples":
+        notes.append(_("Examples of the stream that one network has trained on, replayed ones not counted."))
+    elif over == "seconds":
+        notes.append(_("Training without evaluation, all networks of the group's newest run side by side; on another device, "
+                       "or with more networks at once, the same training takes another time."))  # fmt: skip
+    if missing := [label for label in labels if label not in set(frame["group"])]:
+        notes.append(_("Not drawn, since the run does not tell: {names}.").format(names=", ".join(missing)))
+    return notes
+
+
+def _configurations(found: Sequence[Group]) -> None:
+    """All groups, also those switched off, as lines over what was chosen and what came of it."""
+    drawn = figures.configurations(found, names(found), revision="configurations")
+    if drawn is None:
+        return
+    figure, frame = drawn
+    st.markdown(f"## {_('Configurations')}")
+    with st.container(border=True, key="configurations"):
+        live_plot(
+            figure, "configurations-figure",
+            alt=_("Parallel coordinates of {n} configurations: what was chosen, and what came of it.").format(n=len(frame)),
+        )  # fmt: skip
+        notes = [_("A line is a configuration, means over its seeds; the stronger, the higher its average accuracy. Markers "
+                   "are those of the methods.")]  # fmt: skip
+        if lost := len(found) - len(frame):
+            notes.append(n_("{n} group is not drawn, because a seed diverged.",
+                            "{n} groups are not drawn, because a seed diverged.", lost))  # fmt: skip
+        if incomparable_in(found):
+            notes.append(_("Only lines through the same rank letter may be ranked."))
+        st.caption(" ".join(notes))
+        _as_table(frame, "configurations")
+
+
 def _metrics(found: Sequence[Group], labels: Names) -> None:
-    st.markdown(f"##### {_('Metrics')}")
+    st.markdown(f"## {_('Metrics')}")
     with st.container(key="metrics-table"):
         st.table(_written(tables.metrics_table(found, labels)), hide_index=True, border="horizontal",
                  alt=_("Metrics of every group with their intervals"))  # fmt: skip
@@ -297,7 +347,7 @@ def _written(table: tables.Table) -> pd.DataFrame:
 
 
 def _matrices(found: Sequence[Group], labels: Names) -> None:
-    st.markdown(f"##### {_('Accuracy matrices')}")
+    st.markdown(f"## {_('Accuracy matrices')}")
     abreast, frames = (len(found) if len(found) < 4 else 4 if len(found) in (4, 7, 8) else 3), []
     for i in range(0, len(found), abreast):
         for column, group, label in zip(
@@ -318,7 +368,7 @@ def _differences(found: Sequence[Group], labels: Names) -> None:
     """Cell by cell for two groups, and in one metric for every pair."""
     if len(found) < 2:
         return
-    st.markdown(f"##### {_('Differences')}")
+    st.markdown(f"## {_('Differences')}")
     left, right = st.columns(2)
     with left, st.container(border=True, height="stretch", key="difference"):
         _difference_matrix(found, labels)
@@ -397,7 +447,7 @@ def _pair_words(corrected: Sequence[Difference]) -> str:
 
 
 def _configuration(found: Sequence[Group], labels: Names) -> None:
-    st.markdown(f"##### {_('How they differ')}")
+    st.markdown(f"## {_('How they differ')}")
     differing = tables.card_cells(found, labels, differing=True)
     with st.container(key="config-diff"):
         if differing.rows:
@@ -412,7 +462,7 @@ def _configuration(found: Sequence[Group], labels: Names) -> None:
 
 
 def _costs(found: Sequence[Group], labels: Names) -> None:
-    seconds = {row.id: _seconds(row) for group in found for row in group.rows}
+    seconds = {group.newest.id: _ends(group.newest).seconds for group in found}
     memory = figures.memory_growth(found, labels, revision="memory")
     time = figures.time_growth(found, labels, seconds, revision="time")
     shown = [
@@ -423,7 +473,7 @@ def _costs(found: Sequence[Group], labels: Names) -> None:
     ]  # fmt: skip
     if not (memory or time):
         return
-    st.markdown(f"##### {_('Cost')}")
+    st.markdown(f"## {_('Cost')}")
     for column, (drawn, key, heading, note) in zip(st.columns(2), [s for s in shown if s[0]], strict=False):
         with column, st.container(border=True, height="stretch", key=f"cost-{key}"):
             st.markdown(f"**{heading}**")
@@ -476,7 +526,7 @@ def document(found: Sequence[Group], labels: Names) -> dict[str, Any]:
 
 
 def _report(found: Sequence[Group], labels: Names) -> str:
-    seconds = {row.id: _seconds(row) for group in found for row in group.rows}
+    seconds = {group.newest.id: _ends(group.newest).seconds for group in found}
     return report(found, labels, seconds=seconds, written=datetime.now(UTC))
 
 
@@ -493,11 +543,11 @@ def _plan_of(url: str, run_id: str) -> RunStarted | None:
     return found[0][1] if found else None
 
 
-def _seconds(row: RunRow) -> list[float | None]:
-    return _seconds_of(settings().database_url, row.id, row.tasks or 0, row.result["train_seconds"])
+def _ends(row: RunRow) -> Ends:
+    return _ends_of(settings().database_url, row.id, row.result)
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
-def _seconds_of(url: str, run_id: str, tasks: int, total: float) -> list[float | None]:
+def _ends_of(url: str, run_id: str, _result: dict[str, Any]) -> Ends:
     reported = the_store().events_after(run_id, types={"progress"})
-    return task_seconds((event for _seq, event in reported), tasks, total)
+    return task_ends((event for _seq, event in reported), _result)

@@ -85,7 +85,9 @@ def experiment_form() -> tuple[RunSpec, ...]:
     )  # fmt: skip
     network = st.session_state.get("network", default["network"])
     default = defaults(question, benchmark, scenarios, network)
-    names = compositions(method_choice(default["method"], scenarios, network), default, scenarios)
+    knobs = [f"{network}.{knob.name}" for knob in catalogue().network(network).knobs]
+    options = {key.split(".")[1]: st.session_state.get(key, default[key]) for key in knobs}
+    names = compositions(method_choice(default["method"], scenarios, network, options), default, scenarios)
     chosen = [catalogue().method(part) for part in dict.fromkeys(part for name in names for part in name.split("+"))]
     memories = _memory_control(default, chosen)
     sweeps = {card.name: _strength_control(card, default) for card in chosen if card.strength}
@@ -394,7 +396,12 @@ def _range(key: str) -> dict[str, float]:
 
 def publish_link() -> None:
     """Writes the controls, the view and the experiment shown into the URL."""
-    publish("lab", params_of(st.session_state) | {"x": st.query_params.get("x")})
+    publish("lab", link_params())
+
+
+def link_params() -> dict[str, Any]:
+    """The URL parameters of what is on the page now; None for those that stay out."""
+    return params_of(st.session_state) | {"x": st.query_params.get("x")}
 
 
 def _budgets() -> list[int]:

@@ -135,6 +135,13 @@ def at_the_end(story: Story, stories: Sequence[Story]) -> list[str]:
     learned, kept = cells.get((1, 1)), cells.get((T, 1))
     if not _real(learned) or not _real(kept) or learned == 0:
         return []
+    chance = series.chance()[0]
+    if chance is not None and learned <= chance + LITTLE_MORE:
+        return [
+            _("**{title}**{where} learned nothing: {a} % of task 1 right after training on it, where guessing gives {chance} "
+              "%. A lower learning rate or a smaller strength helps.").format(
+                title=story.title, where=_where(story), a=_pct(learned), chance=_pct(chance))
+        ]  # fmt: skip
     if kept - learned >= NOTICEABLE:
         told = _("**{title}**{where} knows task 1 better than when it had learned it ({a} → {b} %). Average of all {T} tasks: "
                  "{acc}")  # fmt: skip
@@ -264,7 +271,8 @@ def _divergence(story: Story) -> list[str]:
     strengths = sorted(
         {series.started.replicas[i].strength for i in lost if series.started.replicas[i].strength is not None}
     )
-    where = " " + _("at {s}").format(s=", ".join(strength_word(s) for s in strengths)) if strengths else ""
+    words = f"{story.symbol or _('strength')} = " + ", ".join(strength_word(s) for s in strengths)
+    where = " " + _("at {s}").format(s=words) if strengths else ""
     return [
         _("{k} of {n} networks of **{title}** diverged{where}: their loss stopped being a number, so no mean is shown. "
           "A lower learning rate or a smaller strength helps.").format(

@@ -35,6 +35,7 @@ from clcore.ui.text import _, n_
 from clcore.ui.url import Query, adopt, publish
 
 LAB, COMPARE = "pages/lab/lab.py", "pages/results/compare.py"
+MOST_ERRORS = 3  # sentences under the table
 PAGE_SIZE = 200
 
 
@@ -118,7 +119,7 @@ def _nothing(filtered: bool) -> None:
         return
     with st.container(border=True, horizontal_alignment="center", key="no-runs"):
         st.space("small")
-        st.markdown(f"#### :material/science: {_('No runs yet')}", text_alignment="center")
+        st.markdown(f"## :material/science: {_('No runs yet')}", text_alignment="center")
         st.caption(_("The Lab opens with an experiment that runs offline in seconds."), text_alignment="center")
         if st.button(_("Start in the Lab"), type="primary", key="to-lab"):
             st.switch_page(LAB)
@@ -235,8 +236,10 @@ def _words(values: Sequence[Spread]) -> str:
         return f"{mean} ({100 * only.low:.1f} … {100 * only.high:.1f})" if only.n == 2 else mean
     means = [100 * v.mean for v in values if v.mean is not None]
     lost = sum(bool(v.diverged) for v in values)
-    text = f"{min(means):.1f} … {max(means):.1f}" if means else ""
-    return text + (_(" ({n} diverged)").format(n=lost) if lost else "")
+    text = f"{min(means):.1f} … {max(means):.1f}" if len(means) > 1 else "".join(f"{mean:.1f}" for mean in means)
+    if not lost:
+        return text
+    return _("{numbers} ({n} diverged)").format(numbers=text, n=lost) if text else _("all diverged")
 
 
 def _columns() -> dict[str, Any]:
@@ -293,6 +296,8 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
         if store.count_runs():
             st.caption(_("Select runs to open, compare, export, cancel or delete them."))
         return
+    for row in [row for row in rows if row.error][:MOST_ERRORS]:
+        st.caption(f":material/error: **{method_title(row.method)}** `{row.id}`: {row.error}")
     live = [row for row in rows if row.state in LIVE]
     locked = "" if may_steer(rows) else _("Only the instructor may change the runs of others.")
     results = [(row.id, row.result) for row in rows if row.result]

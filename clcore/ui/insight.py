@@ -17,9 +17,11 @@ from clcore.insights import Plane, extent, image_of, thinned_moments
 from clcore.store import RunRow
 from clcore.text import language
 from clcore.ui.live_plot import live_plot
+from clcore.ui.replay import replay_clock
 from clcore.ui.text import _, n_
 
 FILM_MOMENTS = 36
+FILM_CLOCK = "film"
 NEWEST = "newest"
 NAMED_IN_WORDS = 3
 
@@ -40,6 +42,13 @@ def regions_note() -> str:
     )
 
 
+def regions_clock(rows: Sequence[RunRow], series: Sequence[Series]) -> None:
+    """The controls of all films of an experiment; a place kept free while a run is live and shows its newest map."""
+    with st.container(key="film"):
+        if not all(row.live for row in rows):
+            replay_clock(FILM_CLOCK, tasks=max(len(one.tasks) for one in series), key="film-clock", waits=True)
+
+
 def regions_panel(row: RunRow, series: Series, config: Config, title: str, setting: str) -> None:
     """One run's map: the newest while it trains, afterwards a film of all."""
     st.markdown(f"**{title}**")
@@ -53,8 +62,9 @@ def regions_panel(row: RunRow, series: Series, config: Config, title: str, setti
     ]
     words = _("{moment}, points on the right side: {counts}").format(moment=moment, counts=", ".join(said) or "–")
     live_plot(
-        figure, key=f"regions-{row.id}", alt=_("Decision regions of {method}. {words}").format(method=title, words=words)
-    )
+        figure, key=f"regions-{row.id}", clock=None if row.live else FILM_CLOCK,
+        alt=_("Decision regions of {method}. {words}").format(method=title, words=words),
+    )  # fmt: skip
     seed = series.seeds(config)[0]
     note = _("seed {seed}").format(seed=seed)
     st.caption(" · ".join(filter(None, [setting, note, words])))

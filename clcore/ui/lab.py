@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import urlencode
 
 import streamlit as st
 
-from clcore.errors import RequestError
+from clcore.errors import LabError, RequestError
 from clcore.spec import RunSpec
 from clcore.store import RunRow, Store
 from clcore.ui.classroom import may_steer, queue_runs
-from clcore.ui.earlier import finished_before, measured_seconds
+from clcore.ui.controls import link_params
+from clcore.ui.earlier import estimated_seconds, finished_before, measured_seconds
 from clcore.ui.frame import wake_runner
+from clcore.ui.links import link_of
 from clcore.ui.running import wishes
 from clcore.ui.states import duration
 from clcore.ui.text import _, n_
+from clcore.ui.url import written
 
 
 def action_row(store: Store, specs: Sequence[RunSpec], rows: Sequence[RunRow]) -> None:
@@ -31,6 +35,12 @@ def action_row(store: Store, specs: Sequence[RunSpec], rows: Sequence[RunRow]) -
                 refused = str(error)
         if rows:
             _wish_buttons(store, can)
+            link = _settings_of(rows)
+            st.button(
+                _("Clone"), icon=":material/content_copy:", key="clone", on_click=_clone, args=(link,), disabled=not link,
+                help=_("Sets the controls to what this experiment was asked for, to change something and run it again."),
+            )  # fmt: skip
+        _link()
         if specs:
             _plan(store, specs, rows)
     with st.container(key="refusal"):  # always there: what comes and goes above a chart would draw it anew
@@ -49,6 +59,27 @@ def _wish_buttons(store: Store, can: dict[str, list[str]]) -> None:
               args=(store, can["step"], "step"), help=_("Trains to the end of the task and pauses there."))  # fmt: skip
     st.button(_("Cancel"), icon=":material/stop:", key="cancel", shortcut="Shift+X", disabled=not can["cancel"],
               on_click=_wish, args=(store, can["cancel"], "cancel"))  # fmt: skip
+
+
+def _settings_of(rows: Sequence[RunRow]) -> dict[str, list[str]]:
+    """The link to an experiment with its settings in the controls; empty where those no longer exist."""
+    try:
+        return {**link_of([row.spec for row in rows]), "x": [rows[0].experiment]}
+    except LabError:
+        return {}
+
+
+def _clone(link: dict[str, list[str]]) -> None:
+    st.query_params.from_dict(link)
+
+
+def _link() -> None:
+    """The address of the page as it stands, to copy."""
+    with st.popover(_("Link"), icon=":material/link:", key="link", width="content"):
+        st.caption(_("Opens these controls and, where one is shown, this experiment on this server."))
+        query = {name: written(value) for name, value in link_params().items() if value is not None}
+        address = (st.context.url or "").split("?")[0]
+        st.code(f"{address}?{urlencode(query, doseq=True)}" if query else address, language=None, wrap_lines=True)
 
 
 def start(store: Store, specs: Sequence[RunSpec]) -> None:
@@ -81,6 +112,8 @@ def _plan(store: Store, specs: Sequence[RunSpec], rows: Sequence[RunRow]) -> Non
     took = measured_seconds(earlier) if earlier else None
     if took is not None:
         plan += " · " + _("took {time} before").format(time=duration(took))
+    elif (seconds := estimated_seconds(store, specs)) is not None:
+        plan += " · " + _("estimated {time} or less").format(time=duration(seconds))
     st.caption(plan, width="content")
     experiments = {row.experiment for row in earlier}
     if len(experiments) == 1 and experiments.isdisjoint(row.experiment for row in rows):

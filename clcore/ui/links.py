@@ -10,15 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import streamlit as st
-
 from clcore.catalogue import MethodCard, catalogue
 from clcore.errors import LabError, RequestError
 from clcore.knobs import Knob
 from clcore.spec import MethodChoice, RunSpec
 from clcore.ui.presets import presets
 from clcore.ui.text import _
-from clcore.ui.url import Query, read, written
+from clcore.ui.url import Query, read, unknown, warn, written
 
 MEMORIES = (0, 10, 20, 50, 100, 200, 500, 1000)
 CHOICES = {"optimizer": ["sgd", "adam", "adamw"], "active": ["seen", "all", "current"], "optimizer-state": ["reset", "keep"]}
@@ -107,14 +105,7 @@ def values_of(query: Query) -> dict[str, Any]:
             values[key] = default
     view = {key: take(key, default, VIEW_CHOICES.get(key)) for key, default in VIEW.items()}
     known = {"question", "x", *values, *VIEW}
-    problems += [
-        _("`{key}` is unknown").format(key=key) for key in query if key not in known and not key.startswith("embed")
-    ]
-    if problems:
-        st.warning(
-            _("Some of this link could not be used; the defaults stand in:") + " " + "; ".join(problems) + ".",
-            icon=":material/link_off:",
-        )
+    warn(problems + unknown(query, known))
     return values | view | {"question": question, "benchmark": benchmark, "scenario": scenario}
 
 

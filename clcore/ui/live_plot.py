@@ -11,10 +11,10 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import streamlit as st
 
@@ -33,6 +33,13 @@ _CSS = """
 .lab-plot-error { position: absolute; inset: 1rem; color: var(--st-red-text-color); font-size: 0.875rem; }
 .lab-plot .modebar { transition: opacity 0.15s; }
 .lab-plot .modebar:focus-within { opacity: 1 !important; }
+.lab-board { position: absolute; z-index: 10; touch-action: none; cursor: crosshair; }
+.lab-board input {
+  position: absolute; top: 0; height: 100%; width: 28px; margin: 0; opacity: 0; pointer-events: none;
+  writing-mode: vertical-lr; direction: rtl;
+}
+.lab-board label { position: absolute; top: 0; height: 100%; width: 28px; pointer-events: none; }
+.lab-board label:has(input:focus-visible) { outline: 2px solid var(--st-primary-color); border-radius: 4px; }
 @media (hover: none) { .lab-plot .modebar { display: none !important; } }
 @media (prefers-reduced-motion: reduce) { .lab-plot .modebar { transition: none; } }
 """
@@ -83,9 +90,17 @@ function paint(value, colors) {
   return `rgba(${r},${g},${b},${a * Number(opacity || 1)})`;
 }
 
-// A replay shows the figure as it was when its clock (replay.py) stood at `at`: the curves up to there, the cursor there.
-// Curves are the traces of a legend group.
+// A replay shows the figure as it was when its clock (replay.py) stood at `at`: the curves up to there, the cursor there;
+// of a film, the last frame up to there. Curves are the traces of a legend group; a frame's name is its time.
 function until(figure, at) {
+  if (figure.frames) {
+    const frame = figure.frames.findLast((one) => Number(one.name) <= at + 1e-6) || figure.frames[0];
+    const shown = (trace, i) => {
+      const part = frame.data[i];
+      return { ...trace, ...part, ...(part.marker && { marker: { ...trace.marker, ...part.marker } }) };
+    };
+    return { data: figure.data.map(shown), layout: { ...figure.layout, ...frame.layout } };
+  }
   const cut = (trace) => {
     if (!trace.legendgroup) return trace;
     const seen = trace.x.map((x, i) => i).filter((i) => trace.x[i] <= at + 1e-6);
@@ -95,6 +110,78 @@ function until(figure, at) {
   };
   const move = (shape) => (shape.type === 'line' ? { ...shape, x0: at, x1: at, visible: true } : shape);
   return { ...figure, data: figure.data.map(cut), layout: { ...figure.layout, shapes: figure.layout.shapes.map(move) } };
+}
+
+// What a viewer draws into the trace marked 'drawn': a pen over all of its points, and an unseen slider in each one's column
+// for the keyboard and for screen readers. The page hears of the numbers when the pen is lifted or a key has been pressed.
+const PATIENCE = 400;  // ms after a key
+
+function board(state, drawing, tell) {
+  const { plot } = state, host = plot.parentElement;
+  if (!drawing) { state.board?.remove(); state.board = null; return; }
+  if (!state.board) {
+    state.board = host.appendChild(Object.assign(document.createElement('div'), { className: 'lab-board' }));
+    plot.on('plotly_afterplot', () => state.board && lay(state));
+    pen(state);
+  }
+  state.drawing = drawing;
+  state.drawn = (values) => tell('drawn', values);
+  lay(state);
+}
+
+function lay(state) {
+  const { plot, board: over, drawing } = state;
+  const trace = plot.data.findIndex((one) => one.meta === 'drawn'), { xaxis, yaxis } = plot._fullLayout;
+  if (trace < 0) return;
+  Object.assign(over.style, { left: xaxis._offset + 'px', top: yaxis._offset + 'px', width: xaxis._length + 'px',
+    height: yaxis._length + 'px' });
+  const { x, y } = plot.data[trace];
+  const top = Math.max(drawing.step, Math.floor(yaxis.range[1] / drawing.step) * drawing.step);
+  state.columns = { trace, x, y: [...y], top: Math.min(top, drawing.high) };
+  while (over.children.length > x.length) over.lastChild.remove();
+  x.forEach((at, k) => {
+    let column = over.children[k];
+    if (!column) {
+      column = over.appendChild(document.createElement('label'));
+      const slider = column.appendChild(Object.assign(document.createElement('input'), { type: 'range' }));
+      slider.addEventListener('input', () => {
+        put(state, k, Number(slider.value));
+        clearTimeout(state.waits);
+        state.waits = setTimeout(() => state.drawn(state.columns.y), PATIENCE);
+      });
+    }
+    column.style.left = xaxis.d2p(at) - 14 + 'px';
+    const slider = column.firstChild;
+    Object.assign(slider, { min: drawing.low, max: state.columns.top, step: drawing.step });
+    slider.value = y[k];
+    slider.setAttribute('aria-label', drawing.labels[k]);
+    slider.setAttribute('aria-valuetext', y[k] + ' ' + drawing.unit);
+  });
+}
+
+function put(state, k, value) {
+  const { columns, plot } = state;
+  if (columns.y[k] === value) return;
+  columns.y[k] = value;
+  window.Plotly.restyle(plot, { y: [[...columns.y]] }, [columns.trace]);
+}
+
+function pen(state) {
+  const draws = (event) => {
+    const { left, top } = state.board.getBoundingClientRect(), { xaxis, yaxis } = state.plot._fullLayout;
+    const { columns, drawing } = state, at = xaxis.p2d(event.clientX - left);
+    const k = columns.x.reduce((best, x, i) => (Math.abs(x - at) < Math.abs(columns.x[best] - at) ? i : best), 0);
+    const value = Math.round(yaxis.p2d(event.clientY - top) / drawing.step) * drawing.step;
+    put(state, k, Math.min(Math.max(value, drawing.low), columns.top));
+  };
+  let down = false;
+  state.board.addEventListener('pointerdown', (event) => {
+    down = true; state.board.setPointerCapture(event.pointerId); draws(event); event.preventDefault();
+  });
+  state.board.addEventListener('pointermove', (event) => { if (down) draws(event); });
+  for (const end of ['pointerup', 'pointercancel']) {
+    state.board.addEventListener(end, () => { if (down) { down = false; state.drawn(state.columns.y); } });
+  }
 }
 
 // A picture has a ground of its own: the page's shines through the chart, and light text would be lost on white.
@@ -108,17 +195,19 @@ function save(node, format) {
 // Made once: a button with another function would be another configuration, and Plotly then draws anew and loses the zoom.
 const savers = { svg: (node) => save(node, 'svg'), png: (node) => save(node, 'png') };
 
-async function draw(state, { spec, library: url, alt, failure, saves, clock }, tell) {
+async function draw(state, { spec, library: url, alt, failure, saves, clock, drawing }, tell) {
   const { plot, error } = state;
   const { colors, font } = palette(plot);
   const look = JSON.stringify(colors) + font;
   const at = clock ? window.labClocks?.[clock] : undefined;
-  if (state.spec === spec && state.look === look && state.at === at) return;
+  if (state.spec === spec && state.look === look && state.at === at && !state.board === !drawing) return;
   try {
     await load(url);
-    let figure = paint(JSON.parse(spec), colors);
-    if (at !== undefined) figure = until(figure, at);
-    figure.layout.font = { ...figure.layout.font, family: font };
+    if (state.spec !== spec || state.look !== look || !state.painted) {
+      state.painted = paint(JSON.parse(spec), colors);
+      state.painted.layout.font = { ...state.painted.layout.font, family: font };
+    }
+    const figure = at === undefined ? state.painted : until(state.painted, at);
     plot.style.height = figure.layout.height + 'px';
     plot.setAttribute('role', 'figure');  // not 'img': its buttons can be reached by keyboard
     plot.setAttribute('aria-label', alt);
@@ -133,12 +222,13 @@ async function draw(state, { spec, library: url, alt, failure, saves, clock }, t
     };
     const layout = { ...figure.layout, autosize: true };
     if (matchMedia('(hover: none)').matches) layout.dragmode = false;  // a finger on a chart scrolls the page
-    await window.Plotly.react(plot, { data: figure.data, layout, config, frames: figure.frames || [] });
+    await window.Plotly.react(plot, { data: figure.data, layout, config });
     for (const button of plot.querySelectorAll('.modebar-btn')) {  // zoom and pan need a mouse: no stops for the keyboard
       button.tabIndex = Object.values(saves).includes(button.dataset.title) ? 0 : -1;
     }
     for (const svg of plot.querySelectorAll('.main-svg')) svg.setAttribute('aria-hidden', 'true');  // `alt` says it
     state.spec = spec; state.look = look; state.at = at; error.hidden = true;
+    board(state, drawing, tell);
     state.tell = tell;
     if (!state.listens) {
       state.listens = true;
@@ -221,12 +311,33 @@ def publish_plotly() -> Path:
     return target
 
 
+class Drawing(NamedTuple):
+    """What a viewer may draw into the trace of a figure whose `meta` is "drawn": numbers from `low` to `high` in steps.
+
+    labels  of its points, for the keyboard's sliders; unit: spoken after a number
+    heard   is called with all numbers before the page runs again
+    """
+
+    labels: Sequence[str]
+    low: float
+    high: float
+    step: float
+    unit: str
+    heard: Callable[[list[float]], None]
+
+
 def live_plot(
-    figure: dict[str, Any], key: str, *, alt: str, on_click: Callable[[str], None] | None = None, clock: str | None = None
+    figure: dict[str, Any],
+    key: str,
+    *,
+    alt: str,
+    on_click: Callable[[str], None] | None = None,
+    clock: str | None = None,
+    drawing: Drawing | None = None,
 ) -> None:
     """Draws or updates the figure on the node called `key`; colours may be theme tokens (`clcore.charts.theme`).
 
-    A figure with `frames` is a film: its own buttons and slider play them in the browser, without asking the server.
+    A figure with `frames` is a film: the clock's time chooses the one that is shown.
     `alt` is read aloud in place of the picture. `on_click` is called with the id of a point (its trace's `ids`) before the
     page runs again. `clock`: the name of a replay clock (replay.py) that the figure follows.
     """
@@ -236,6 +347,7 @@ def live_plot(
         "library": f"app/static/{_library_name()}",
         "alt": alt,
         "clock": clock,
+        "drawing": None if drawing is None else {name: value for name, value in drawing._asdict().items() if name != "heard"},
         "saves": {"svg": _("Download as SVG"), "png": _("Download as PNG")},
         "failure": _("The chart could not be drawn. Reload the page; if that does not help, app/static is not served."),
     }
@@ -244,5 +356,11 @@ def live_plot(
         if point := st.session_state[key].point:
             on_click(point)
 
+    def drawn() -> None:
+        if numbers := st.session_state[key].drawn:
+            drawing.heard([float(number) for number in numbers])
+
     heard = {"on_point_change": clicked} if on_click else {}
+    if drawing:
+        heard["on_drawn_change"] = drawn
     _component(key=key, data=data, height="content", **heard)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import streamlit as st
@@ -36,8 +36,13 @@ def families() -> dict[str, Family]:
     }
 
 
-def method_choice(default: Sequence[str], scenarios: Sequence[str], network: str = "mlp") -> list[str]:
-    """Draws the rows; returns the chosen methods, in the order in which they were chosen."""
+def method_choice(
+    default: Sequence[str], scenarios: Sequence[str], network: str = "mlp", options: Mapping[str, Any] = {}
+) -> list[str]:
+    """Draws the rows; returns the chosen methods, in the order in which they were chosen.
+
+    Those that do not work in a scenario, or on the network with these options, are marked.
+    """
     state = st.session_state
     state.setdefault("method", list(default))
     with st.container(key="method-rows", gap="xsmall"):
@@ -50,12 +55,12 @@ def method_choice(default: Sequence[str], scenarios: Sequence[str], network: str
             present = [name for name in state["method"] if name in names]
             if set(state.get(key, ())) != set(present) or key not in state:
                 state[key] = present
-            titles = {card.name: _marked(card, scenarios, network) for card in cards}
+            titles = {card.name: _marked(card, scenarios, card.works_on(network, options)) for card in cards}
             st.pills(title, names, selection_mode="multi", key=key, format_func=titles.get, help=idea,
                      on_change=_choose, args=(key, names))  # fmt: skip
             if unfit := [card for card in cards if missing_scenarios(card, scenarios)]:
                 st.caption(_unfit_words(unfit, scenarios), help=_unfit(unfit, scenarios))
-            if unfit := [card for card in cards if not card.works_on(network)]:
+            if unfit := [card for card in cards if not card.works_on(network, options)]:
                 st.caption(
                     f":material/block: {_('not on the network {network}').format(network=_network_title(network))}",
                     help=_unfit_for(unfit, network),
@@ -83,8 +88,8 @@ def missing_scenarios(card: MethodCard, scenarios: Iterable[str]) -> list[str]:
     return [scenario for scenario in scenarios if scenario not in card.scenarios]
 
 
-def _marked(card: MethodCard, scenarios: Sequence[str], network: str) -> str:
-    unfit = missing_scenarios(card, scenarios) or not card.works_on(network)
+def _marked(card: MethodCard, scenarios: Sequence[str], fits_network: bool) -> str:
+    unfit = missing_scenarios(card, scenarios) or not fits_network
     return f":gray[:material/block: {card.title}]" if unfit else card.title
 
 

@@ -1,7 +1,7 @@
 """A clock in the browser: figures that follow it (`live_plot(clock=…)`) are drawn as they were at its time.
 
-Play, pause, speed and the slider never ask the server. Somebody who prefers reduced motion finds the end drawn and the
-clock at rest.
+Play, pause, speed and the slider never ask the server; all of them can be used from the keyboard. Somebody who prefers
+reduced motion finds the end drawn and the clock at rest, as everybody does with a clock that waits.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ export default function (component) {
   time.max = data.end;
   const clocks = (window.labClocks = window.labClocks || {});
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  let at = calm ? data.end : 0, plays = !calm, last = null, drawn = 0, frame = null;
+  const rests = calm || data.waits;
+  let at = rests ? data.end : 0, plays = !rests, last = null, drawn = 0, frame = null;
 
   const show = () => {
     clocks[data.clock] = at;
@@ -86,11 +87,15 @@ export default function (component) {
 _component = st.components.v2.component("lab_clock", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
 
 
-def replay_clock(clock: str, *, tasks: int, key: str) -> None:
-    """Draws the controls of the clock named `clock`; its time goes from 0 to `tasks` tasks trained, and starts at once."""
+def replay_clock(clock: str, *, tasks: int, key: str, waits: bool = False) -> None:
+    """Draws the controls of the clock named `clock`; its time goes from 0 to `tasks` tasks trained.
+
+    It starts at once, or `waits` at the end until somebody plays it.
+    """
     words = {
         "group": _("Replay of the recording"), "time": _("Moment of the recording"), "speed": _("Speed"),
         "play": _("Play"), "pause": _("Pause"), "again": _("Replay"),
         "task": _("training task {k} of {T}"), "over": _("after all tasks"),
     }  # fmt: skip
-    _component(key=key, data={"clock": clock, "end": tasks, "seconds": SECONDS, "words": words}, height="content")
+    data = {"clock": clock, "end": tasks, "seconds": SECONDS, "waits": waits, "words": words}
+    _component(key=key, data=data, height="content")

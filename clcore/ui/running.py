@@ -135,6 +135,7 @@ def _regions(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
     titles = {row.id: run_label(row, rows) for row in drawn}
     st.markdown(f"**{_('Decision regions')}**")
     st.caption(insight.regions_note())
+    insight.regions_clock(drawn, [series[row.id] for row in drawn])
     for column, row in panel_grid(drawn):
         with column, st.container(border=True, height="stretch", key=f"map-{row.id}"):
             insight.regions_panel(row, series[row.id], configs[row.id], titles[row.id], setting_words(row, series[row.id]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -17,11 +18,14 @@ from clcore.ui.lab import queue
 from clcore.ui.links import MEMORIES, link_of, strength_grid
 from clcore.ui.states import duration
 from clcore.ui.text import _, n_
+from clcore.ui.url import Query, read
 
 LAB = "pages/lab/lab.py"
+BUILDER_PARAMS = frozenset({"new", "vary", "strengths", "budgets", "seeds", "references"})
 BUDGETS = [10, 20, 50, 100, 200, 500]
 FIXED_BUDGET = 200
 SEEDS = 3
+MOST_SEEDS = 20
 NEEDED = ("finetune", "joint")
 
 
@@ -57,7 +61,8 @@ def with_method(like: RunSpec, method: MethodChoice, *, seeds: Sequence[int], me
 
 def sweep_builder(store: Store, like: RunSpec, found: Sequence[Outcome], timed: Sequence[Reading]) -> None:
     """The form, what it would train and how long that may take, and the button that queues it."""
-    with st.expander(_("New sweep"), icon=":material/add_chart:", expanded=len(found) < 4, key="builder"):
+    chosen = any(value is not None for value in builder_params().values())
+    with st.expander(_("New sweep"), icon=":material/add_chart:", expanded=len(found) < 4 or chosen, key="builder"):
         try:
             specs = _form(like, found)
         except RequestError as error:
@@ -81,7 +86,9 @@ def _form(like: RunSpec, found: Sequence[Outcome]) -> tuple[RunSpec, ...]:
     method, axis, values, seeds = st.columns([3, 2, 5, 2], vertical_alignment="bottom")
     with method:
         names = list(cards)
-        start = names.index("ewc") if "ewc" in names else 0
+        if st.session_state.get("sweep-method") not in (None, *names):  # a link from another scenario
+            del st.session_state["sweep-method"]
+        start = names.index(_usual(names))
         card = cards[st.selectbox(_("Method"), names, start, key="sweep-method", format_func=lambda m: cards[m].title)]
     with axis:
         axes = _axes(card)
@@ -93,7 +100,7 @@ def _form(like: RunSpec, found: Sequence[Outcome]) -> tuple[RunSpec, ...]:
         strengths = _strengths(card) if "strength" in varied else []
         memories = _memories(card) if "memory" in varied else []
     with seeds:
-        n = st.number_input(_("Seeds"), 1, 20, SEEDS, key="sweep-seeds")
+        n = st.number_input(_("Seeds"), 1, MOST_SEEDS, SEEDS, key="sweep-seeds")
     known = references(found, conditions_key(like))
     missing = [name for name in NEEDED if not set(range(n)) <= set(known[name].seeds if name in known else ())]
     with_references = bool(missing) and st.toggle(
@@ -107,6 +114,73 @@ def _form(like: RunSpec, found: Sequence[Outcome]) -> tuple[RunSpec, ...]:
     if with_references:
         specs += [with_method(like, MethodChoice(name=name), seeds=range(n)) for name in missing]
     return tuple(specs)
+
+
+# ---- the form as a link ---------------------------------------------------------------------------------------------
+
+
+def builder_values(query: Query, problems: list[str]) -> dict[str, Any]:
+    """The form's controls under a link: its defaults where the link says nothing, or nothing usable, which is then told."""
+    able = {card.name: card for card in catalogue().methods if _axes(card)}
+
+    def take(name: str, usual: Any, fits: Callable[[Any], bool], allowed: list[Any] | None = None) -> Any:
+        if name not in query:
+            return usual
+        try:
+            found = read(query[name], usual, allowed)
+            if not fits(found):
+                raise RequestError(_("'{value}' cannot be used here").format(value=", ".join(query[name])))
+            return found
+        except RequestError as error:
+            problems.append(f"`{name}`: {error}")
+            return usual
+
+    method = take("new", _usual(able), lambda found: True, list(able))
+    card = able[method]
+    usual, top = _defaults(card), (card.strength.maximum if card.strength else None) or math.inf
+    found = {
+        "new": method,
+        "vary": take("vary", usual["vary"], lambda found: True, _axes(card)),
+        "strengths": take("strengths", usual["strengths"] or [0.0], lambda found: all(0 <= s <= top for s in found)),
+        "budgets": take("budgets", usual["budgets"], lambda found: all(m >= 0 for m in found)),
+        "seeds": take("seeds", usual["seeds"], lambda n: 1 <= n <= MOST_SEEDS),
+        "references": take("references", usual["references"], lambda found: True),
+    }
+    return {key: found[name] for name, key in _controls(method).items()}
+
+
+def builder_params() -> dict[str, Any]:
+    """The URL parameters of the form: those that differ from their defaults (None for the others)."""
+    state = st.session_state
+    able = {card.name: card for card in catalogue().methods if _axes(card)}
+    method = state.get("sweep-method")
+    method = method if method in able else _usual(able)
+    usual, keys = {"new": _usual(able)} | _defaults(able[method]), _controls(method)
+    values = {name: state.get(keys[name], value) for name, value in usual.items()}
+    return {name: None if value == usual[name] else value for name, value in values.items()}
+
+
+def _defaults(card: MethodCard) -> dict[str, Any]:
+    return {
+        "vary": _axes(card)[:1], "strengths": [float(s) for s in card.sweep], "budgets": list(BUDGETS), "seeds": SEEDS,
+        "references": True,
+    }  # fmt: skip
+
+
+def builder_controls() -> dict[str, str]:
+    """URL parameter → key of its control."""
+    return _controls(st.session_state.get("sweep-method") or "")
+
+
+def _controls(name: str) -> dict[str, str]:
+    return {
+        "new": "sweep-method", "vary": f"sweep-axes-{name}", "strengths": f"sweep-strengths-{name}",
+        "budgets": f"sweep-memories-{name}", "seeds": "sweep-seeds", "references": "sweep-references",
+    }  # fmt: skip
+
+
+def _usual(names: Collection[str]) -> str:
+    return "ewc" if "ewc" in names else next(iter(names))
 
 
 def _axes(card: MethodCard) -> list[str]:

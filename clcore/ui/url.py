@@ -7,7 +7,7 @@ page.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -40,13 +40,17 @@ def adopt(page: str, probe: str, values_of: Callable[[Query], dict[str, Any]]) -
     st.session_state[f"language-{page}"] = language()
 
 
-def publish(page: str, params: Mapping[str, Any], *, prefix: str = "") -> None:
-    """Writes the controls' values into the URL; a None leaves it out. `prefix` + name is the key of a control."""
+def publish(page: str, params: Mapping[str, Any], *, prefix: str = "", controls: Mapping[str, str] | None = None) -> None:
+    """Writes the controls' values into the URL; a None leaves it out.
+
+    prefix    before a name, the key of its control
+    controls  name → the control's key where it is another
+    """
     query = {key: written(value) for key, value in params.items() if value is not None}
     if query != current():
         st.query_params.from_dict(query)
     st.session_state[f"url-{page}"] = query
-    keys = [prefix + name for name in params]
+    keys = [(controls or {}).get(name, prefix + name) for name in params]
     st.session_state[f"shown-{page}"] = {key: st.session_state[key] for key in keys if key in st.session_state}
 
 
@@ -58,6 +62,21 @@ def _moved(page: str) -> bool:
     """
     shown = st.session_state.get(f"shown-{page}", {})
     return any(key in st.session_state and st.session_state[key] != value for key, value in shown.items())
+
+
+def unknown(query: Iterable[str], known: Collection[str]) -> list[str]:
+    """A sentence for each name in a link that the page does not know; what embeds a page is Streamlit's own."""
+    strange = [key for key in query if key not in known and not key.startswith("embed")]
+    return [_("`{key}` is unknown").format(key=key) for key in strange]
+
+
+def warn(problems: Sequence[str]) -> None:
+    """Says what of a link could not be used; nothing where all could."""
+    if problems:
+        told = "; ".join(problem.rstrip(".") for problem in problems)
+        st.warning(
+            _("Some of this link could not be used; the defaults stand in:") + f" {told}.", icon=":material/link_off:"
+        )
 
 
 def current() -> Query:

@@ -9,7 +9,7 @@ from clcore.ui.text import _
 with st.container(key="page"), designed_errors():
     store = the_store()
     with st.container(horizontal=True, vertical_alignment="center", key="runs-head"):
-        st.subheader(_("Runs"), anchor=False)
+        st.title(_("Runs"), anchor=False)
         import_box(store)
     chosen = filters(store)
     selected = history_table(store, chosen)

@@ -5,10 +5,11 @@ import streamlit as st
 from clcore.ui.frame import designed_errors, the_store
 from clcore.ui.sweep_builder import sweep_builder
 from clcore.ui.text import _
-from clcore.ui.tradeoff import choose, conditions_of, tradeoff_view
+from clcore.ui.tradeoff.choice import choose, conditions_of
+from clcore.ui.tradeoff.view import tradeoff_view
 
 with st.container(key="page"), designed_errors():
-    st.subheader(_("Trade-off"), anchor=False)
+    st.title(_("Trade-off"), anchor=False)
     store = the_store()
     shown = choose(store)
     if shown is not None:

@@ -38,7 +38,7 @@ def under(path: Path, *places: str) -> bool:
         ("streamlit", ("app.py", "pages", "clcore/ui")),
         ("plotly", ("clcore/charts", "clcore/ui/live_plot.py")),  # live_plot serves plotly's own javascript file
         ("sqlalchemy", ("clcore/store",)),
-        ("subprocess", ("clcore/runner",)),
+        ("subprocess", ("clcore/runner", "clcore/provenance.py")),  # provenance asks git
         ("signal", ("clcore/runner", "clcore/cli.py")),
     ],
 )
@@ -84,7 +84,7 @@ TORCH_FREE = (
     "clcore.control", "clcore.store", "clcore.frames", "clcore.cli", "clcore.report", "clcore.runner.service",
     "clcore.runner.launch", "clcore.charts.per_task", "clcore.charts.matrix", "clcore.charts.sweep", "clcore.ui.lab",
     "clcore.ui.history", "clcore.accounting", "clcore.outcomes", "clcore.tradeoff", "clcore.charts.tradeoff",
-    "clcore.ui.tradeoff", "clcore.statistics", "clcore.comparison", "clcore.export.html", "clcore.export.importing",
+    "clcore.ui.tradeoff.view", "clcore.statistics", "clcore.comparison", "clcore.export.html", "clcore.export.importing",
     "clcore.ui.comparing", "clcore.ui.learn.page",
     "clcore.ui.system.activity", "clcore.ui.system.people", "clcore.ui.system.installation", "clcore.diagnostics",
     "clcore.datasets", "clcore.picture_folders", "clcore.runner.load",

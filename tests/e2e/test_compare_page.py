@@ -9,7 +9,7 @@ from tests.e2e.test_runs_page import GRID
 from tests.pages.recorded import experiment, play
 
 DATA = """selector => document.querySelector(selector + ' .js-plotly-plot').data
-    .map(t => ({ name: t.name, y: t.y, z: t.z, show: t.showlegend }))"""
+    .map(t => ({ name: t.name, x: t.x, y: t.y, z: t.z, show: t.showlegend }))"""
 CELLS = """selector => [...document.querySelectorAll(selector + ' table tbody tr')]
     .map(row => [...row.cells].map(cell => cell.innerText.trim()))"""
 
@@ -56,6 +56,25 @@ def test_groups_are_switched_off_and_the_link_remembers(server, new_page, record
     again = new_page(server, lab.page.url.removeprefix(server.url))
     assert [row[0] for row in metrics(again)] == ["Fine-tuning", "Experience replay · M 200"]
     assert len(drawn(again, "averages")[-1]["y"]) == 20  # every live evaluation
+
+
+def test_a_curve_over_time_and_smoothed_says_what_its_table_says(server, new_page, recorded):
+    lab = new_page(server, "/compare", runs=",".join(recorded), points="training", over="seconds", smooth="0.5")
+    line = [trace for trace in drawn(lab, "averages") if trace["show"]][-1]
+    assert line["x"][0] < 0.1 and line["x"][-1] == 1.5 and len(line["y"]) == 20  # a memory method's seconds
+    lab.key("smooth").get_by_role("slider").press("Home")
+    lab.until(lambda: "smooth" not in lab.query)
+    rough = lab.until(lambda: (now := drawn(lab, "averages")) and now[-1]["y"] != line["y"] and now[-1])
+    assert rough["x"] == line["x"]
+
+
+def test_headings_make_an_outline(server, new_page, recorded):
+    lab = new_page(server, "/compare", runs=",".join(recorded))
+    metrics(lab)
+    levels = lab.page.evaluate(
+        "() => [...document.querySelectorAll('.st-key-page :is(h1,h2,h3,h4,h5,h6)')].map(h => h.tagName)"
+    )
+    assert levels[0] == "H1" and set(levels[1:]) == {"H2"} and len(levels) > 4
 
 
 def test_a_selection_of_runs_leads_here_and_leaves_as_files(server, new_page, recorded, tmp_path):

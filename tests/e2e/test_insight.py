@@ -9,6 +9,7 @@ MAP = '[class*="st-key-map-"] .js-plotly-plot'
 MOMENT = f"() => document.querySelector('{MAP}')._fullLayout.annotations[0].text"
 CROSSES = f"""() => document.querySelector('{MAP}').data.filter(t => t.mode === 'markers')
     .map(t => t.marker.symbol.filter(s => s === 'x').length)"""
+CLOCK = ".st-key-film .lab-clock"
 BARS = "() => document.querySelector('.st-key-inside-importance-by-layer .js-plotly-plot').data[0].y"
 TOY = {"benchmark": "toy-2d", "method": ["finetune"], "seeds": 1, "epochs": 60}
 
@@ -27,23 +28,41 @@ def test_a_live_map_moves_on_one_node_and_ends_as_a_film(server, new_page):
     lab.until(lambda: seen.add(lab.page.evaluate(MOMENT)) or len(seen) >= 3, seconds=60)
     server.wait(experiment_id, "finished")
     lab.shows("finished")
-    lab.page.locator(f"{MAP} .slider-container").first.wait_for()
+    lab.page.locator(CLOCK).wait_for()
     assert lab.page.evaluate(f"() => document.querySelector('{MAP}').marked")
-    assert "after T4" in lab.page.evaluate(MOMENT) and lab.page.evaluate(CROSSES)[0] > 0
+    lab.until(lambda: "after T4" in lab.page.evaluate(MOMENT))
+    assert lab.page.evaluate(CROSSES)[0] > 0
     assert not lab.errors
 
 
 def test_a_film_plays_from_the_beginning_in_the_browser(server, new_page, recorded):
     lab = new_page(server, x=recorded)
-    lab.page.locator(f"{MAP} .updatemenu-button").first.wait_for()
+    clock = lab.page.locator(CLOCK)
+    lab.page.locator(f"{MAP} .heatmaplayer image").first.wait_for()
     lab.settle()
-    assert "after T2" in lab.page.evaluate(MOMENT) and lab.page.evaluate(CROSSES) == [0, 2]
+    lab.until(lambda: "after T2" in lab.page.evaluate(MOMENT) and lab.page.evaluate(CROSSES) == [0, 2])
     sent = lab.sent
-    lab.page.locator(f"{MAP} .updatemenu-button").nth(1).click()
+    clock.get_by_role("button").click()
     lab.until(lambda: "before training" in lab.page.evaluate(MOMENT))
     assert lab.page.evaluate(CROSSES) == [0, 0]
     lab.until(lambda: "after T2" in lab.page.evaluate(MOMENT))
     assert lab.page.evaluate(CROSSES) == [0, 2] and lab.sent == sent and not lab.errors
+
+
+def test_the_keyboard_moves_through_a_film(server, new_page, recorded):
+    lab = new_page(server, x=recorded)
+    slider = lab.page.locator(CLOCK).get_by_role("slider")
+    lab.page.locator(f"{MAP} .heatmaplayer image").first.wait_for()
+    lab.settle()
+    slider.focus()
+    slider.press("Home")
+    lab.until(lambda: "before training" in lab.page.evaluate(MOMENT))
+    for _ in range(20):  # a twentieth of a task each
+        slider.press("ArrowRight")
+    lab.until(lambda: "after T1" in lab.page.evaluate(MOMENT))
+    slider.press("End")
+    lab.until(lambda: "after T2" in lab.page.evaluate(MOMENT))
+    assert slider.get_attribute("aria-valuetext") == "after all tasks" and not lab.errors
 
 
 def test_a_fresh_deep_link_opens_the_drawer_and_its_table_agrees(fresh_server, new_page):

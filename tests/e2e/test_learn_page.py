@@ -50,6 +50,33 @@ def test_a_lesson_from_prediction_to_verdict(server, new_page):
     assert restored.is_disabled()
 
 
+def test_a_prediction_is_drawn_with_the_pointer_or_the_keyboard_and_then_locked(server, new_page):
+    lab = new_page(server, "/learn", lesson="springs")
+    lab.page.locator(".lab-board input").nth(4).wait_for(state="attached")
+    lab.settle()
+    box = lab.page.locator(".lab-board").bounding_box()
+    columns = lab.page.locator(".lab-board label").evaluate_all("all => all.map(one => one.getBoundingClientRect().x + 14)")
+    heights = [0.05, 0.3, 0.5, 0.7, 0.9]  # from the top
+    lab.page.mouse.move(columns[0], box["y"] + heights[0] * box["height"])
+    lab.page.mouse.down()
+    for x, share in zip(columns[1:], heights[1:], strict=True):
+        lab.page.mouse.move(x, box["y"] + share * box["height"])
+    lab.page.mouse.up()
+    fields = [lab.page.get_by_label(f"T{k}, %", exact=True) for k in range(1, 6)]
+    drawn = lab.until(lambda: (found := [float(field.input_value()) for field in fields])[4] != 50 and found)
+    assert all(abs(value - 104 * (1 - share)) <= 2 for value, share in zip(drawn, heights, strict=True)), drawn
+    slider = lab.page.locator(".lab-board input").nth(2)
+    slider.focus()
+    slider.press("ArrowUp")
+    slider.press("ArrowUp")
+    lab.until(lambda: float(fields[2].input_value()) == drawn[2] + 2)
+    assert slider.get_attribute("aria-label") == "T3"
+    lab.button("lock-springs/ewc".replace("/", "-")).click()
+    lab.page.locator(".lab-board").wait_for(state="detached")
+    x, y = lab.page.evaluate(TRACE, "your prediction")
+    assert y == [*drawn[:2], drawn[2] + 2, *drawn[3:]] and not lab.errors
+
+
 def test_a_picture_moves_in_place(server, new_page):
     lab = new_page(server, "/learn", show="pictures", g="60")
     lab.page.locator(f"{FIGURE} .main-svg").first.wait_for()

@@ -9,6 +9,7 @@ from clcore.control import Control
 from clcore.errors import Cancelled, TrainingError
 from clcore.events import Evaluated
 from clcore.methods.finetune import Finetune
+from clcore.provenance import commit
 from tests.training_cases import digits_run, learner_for, result_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -147,3 +148,4 @@ def test_the_result_states_its_protocol():
     assert stated["seeds"] == 2 and "t-interval" in stated["interval"] and stated["device"] == "cpu"
     assert stated["selection"]["kind"] == "given" and not stated["selection"]["provenance"]  # found with a longer training
     assert stated["code_version"] and stated["versions"]["torch"] == torch.__version__
+    assert stated["commit"] == commit()  # None where the tests do not run from a checkout

@@ -182,7 +182,7 @@ def through(learner):
 
 
 def small(method, **more):
-    settings = {"gdumb.memory_epochs": 2} if method == "gdumb" else more.pop("settings", {})
+    settings = more.pop("settings", {}) | ({"gdumb.memory_epochs": 2} if method == "gdumb" else {})
     options = {"train_per_task": 160, "blur": 0.5, **more.pop("options", {})}
     return digits_run(method, scenario="task-free", epochs=2, settings=settings, memories=(60,), live_points=0,
                       options=options, **more)  # fmt: skip

@@ -8,6 +8,7 @@ import torch
 from clcore.errors import RequestError
 from clcore.minibatches import MiniBatches
 from clcore.randomness import Generators
+from clcore.spec import NetworkChoice, make
 from tests.training_cases import (
     assert_independent,
     assert_is_fine_tuning,
@@ -337,3 +338,36 @@ def test_what_it_refuses():
         case(scenario="class")
     with pytest.raises(RequestError, match="freezes weights"):
         result_of(case(optimizer_state="keep"))
+
+
+# ---- convolutions ----------------------------------------------------------------------------------------------------
+
+PLAIN = make(NetworkChoice, name="cnn", hidden=(12,), settings={"channels": 6, "norm": "none"})
+
+
+def test_channels_of_convolutions_are_held_bit_for_bit():
+    """λ beyond every drift: outputs of old tasks are the same bits, and what leads from free to important channels stays 0."""
+    learner = learner_for(case(strength=1e12, seeds=(0, 1), network=PLAIN, epochs=8, **ADAM))
+    seen = []
+    for task in learner.stream.tasks[:3]:
+        learner.learn(task)
+        own = learner.stream.groups[task.index]
+        seen.append((own, learner.classifier(probe(learner))[..., own].detach()))
+        for units, logits in seen:
+            torch.testing.assert_close(learner.classifier(probe(learner))[..., units], logits, rtol=0, atol=0)
+        for layer, cut in learner.method._cuts():
+            assert torch.equal(layer.own.weight * cut, torch.zeros_like(layer.own.weight))
+    free = torch.cat([o == 0 for o in learner.method.importance], 1)
+    assert free.any() and not free.all()
+
+
+def test_without_its_parts_it_is_fine_tuning_on_convolutions():
+    settings = {"ags-cl.mu": 0.0, "ags-cl.rho": 0.0, "ags-cl.isolate": False}
+    assert_is_fine_tuning("ags-cl", {"strengths": (0,)}, settings=settings, network=PLAIN, **SPLIT)
+
+
+def test_normalised_networks_are_refused():
+    with pytest.raises(RequestError, match="ags-cl works on the network cnn with norm = none only: it silences"):
+        case(network=make(NetworkChoice, name="cnn"))
+    with pytest.raises(RequestError, match="ags-cl does not work on the network resnet18-slim: it silences"):
+        case(network=make(NetworkChoice, name="resnet18-slim"))

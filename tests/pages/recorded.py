@@ -82,6 +82,10 @@ def recording(
                     for i in range(K)
                 ],
             )  # fmt: skip
+        yield ev.Progress(
+            task=k, position=float(k), replicas=list(range(K)), losses={}, train_samples=1200 * k * K,
+            train_seconds=_seconds(spec) * k / tasks,
+        )  # fmt: skip
         yield _row(spec, k, tasks, diverged)
     yield ev.RunFinished(result=result(spec, tasks, diverged))
 
@@ -96,13 +100,18 @@ def result(spec: RunSpec, tasks: int = 5, diverged: tuple[int, ...] = ()) -> dic
             "footprint": footprint(r), "bytes": sum(footprint(r).values()), "footprint_per_task": [],
             "gradient_samples": 12_000 + 60 * (r.memory or 0), **metrics.summary(R, spec.scenario),
         })  # fmt: skip
-    seconds = 1.0 + 0.5 * spec.method.uses_memory
+    seconds = _seconds(spec)
     return {
-        "method": spec.method.name, "status": "finished", "train_samples": 1, "train_seconds": seconds,
+        "method": spec.method.name, "status": "finished", "train_samples": 1200 * tasks * len(replicas),
+        "train_seconds": seconds,
         "train_cpu_seconds": seconds, "gradient_samples": sum(r["gradient_samples"] for r in replicas),
         "protocol": accounting.protocol(spec, device="cpu", versions={"clcore": "0"}),
         "evaluation_seconds": 0.1, "replayed_samples": 0, "replicas": replicas,
     }  # fmt: skip
+
+
+def _seconds(spec: RunSpec) -> float:
+    return 1.0 + 0.5 * spec.method.uses_memory
 
 
 def footprint(replica: Replica) -> dict[str, int]:

@@ -9,7 +9,7 @@ from clcore.comparison import groups, names
 from clcore.export import tables
 from clcore.export.importing import import_results
 from clcore.store import open_store
-from clcore.store.tables import runs
+from clcore.store.tables import events, runs
 from clcore.ui.comparing import document
 from tests.pages.recorded import experiment, play
 
@@ -175,6 +175,65 @@ def test_the_json_export_can_be_imported(store, tmp_path):
     done = import_results(elsewhere, json.dumps(document(found, names(found))))
     assert len(done.new) == 2
     elsewhere.close()
+
+
+def averages(at):
+    """The numbers of the curves: the first table under a chart."""
+    return at.dataframe[0].value
+
+
+def test_curves_over_examples_and_time_are_smoothed_where_there_is_something_to_smooth(app, store):
+    ids = played(store, "finetune", "er", seeds=3)
+    at = opened(app, ids, points="training", over="examples", smooth="0.5")
+    frame = averages(at)
+    assert frame["examples"].max() == 6000 and param(at, "over") == "examples" and param(at, "smooth") == "0.5"
+    assert "Smoothed with weight 0.5" in words(at)
+    rough = averages(opened(app, ids, points="training"))
+    assert list(rough.columns) == ["group", "position", *frame.columns[3:]] and rough["mean"].std() > frame["mean"].std()
+    at = opened(app, ids, over="seconds", smooth="0.9")
+    assert at.select_slider(key="smooth").disabled and "Smoothed" not in words(at)
+    assert list(averages(at)["seconds"])[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert "newest run" in words(at)
+
+
+def test_a_run_that_does_not_tell_its_time_is_left_out_by_name(app, store):
+    first, second = played(store, "finetune", "er")
+    with store._write() as connection:
+        connection.execute(sa.delete(events).where(events.c.run_id == second, events.c.type == "progress"))
+    at = opened(app, [first, second], over="seconds")
+    assert set(averages(at)["group"]) == {"Fine-tuning"}
+    assert "Not drawn, since the run does not tell: Experience replay · M 200." in words(at)
+
+
+def test_many_configurations_are_lines_over_their_choices(app, store):
+    few = opened(app, played(store, "ewc", strengths=tuple(float(s) for s in range(1, 7))))
+    assert "Configurations" not in words(few)
+    ids = [*played(store, "ewc", strengths=tuple(float(s) for s in range(1, 9))), *played(store, "er", memories=(20, 200))]
+    at = opened(app, [*ids, play(store, experiment("l2", seeds=3)[0], diverged=(1,))])
+    frame = at.dataframe[-1].value
+    assert list(frame.columns) == ["Method", "Strength", "Memory", "Rank", "Bytes", "Gradient samples", "Learning accuracy, %",
+                                   "Forgetting, points", "Average accuracy, %"]  # fmt: skip
+    assert len(frame) == 10 and "1 group is not drawn, because a seed diverged" in words(at)
+    assert list(frame["Strength"][:2]) == ["1", "2"] and list(frame["Memory"][-3:]) == ["–", "20", "200"]
+
+
+def test_headings_do_not_jump(app, store):
+    at = opened(app, played(store, "finetune", "er"))
+    assert [t.value for t in at.title] == ["Compare"]
+    levels = {str(m.value).split(" ")[0] for m in at.markdown if str(m.value).startswith("#")}
+    assert levels == {"##"}
+
+
+def test_the_run_card_names_the_commit(app, store):
+    spec = experiment("er")[0]
+    run_id = play(store, spec)
+    result = store.run(run_id).result
+    result["protocol"]["commit"] = {"hash": "0123456789abcdef" * 2, "modified": True}
+    with store._write() as connection:
+        connection.execute(sa.update(runs).values(result=json.dumps(result)))
+    at = opened(app, [run_id])
+    card = {row.iloc[0]: row.iloc[1] for _, row in at.table[-1].value.iterrows()}
+    assert card["Commit of the program"] == "0123456789ab + changes"
 
 
 def test_five_hundred_runs_do_not_slow_it_down(app, store):

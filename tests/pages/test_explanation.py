@@ -58,6 +58,17 @@ def test_two_seeds_claim_no_difference():
     assert "fine-tuning" not in explain([plain, replay])[1]
 
 
+def test_a_network_that_never_learned_is_said_to_have_learned_nothing():
+    told = story(experiment()[0])
+    flat = [[0.1] * 5 for _ in range(6)]
+    told.series.replica_matrix = lambda replica: flat
+    told.series._known.clear()
+    assert explain([told]) == [
+        "**FINETUNE** learned nothing: 10 % of task 1 right after training on it, where guessing gives 10 %. "
+        "A lower learning rate or a smaller strength helps."
+    ]
+
+
 def test_the_same_method_twice_is_not_told_apart():
     plain = story(experiment("finetune", seeds=5)[0])
     again = plain._replace(method="l2", title="L2")
@@ -92,7 +103,7 @@ def test_a_regularizer_that_keeps_more_is_not_excused():
 
 def test_divergence_comes_first():
     told = explain([story(experiment("ewc", seeds=2, strengths=(1, 10))[0], diverged=(1,))])
-    assert told[0].startswith("1 of 4 networks") and "at 10" in told[0]
+    assert told[0].startswith("1 of 4 networks") and "at λ = 10" in told[0]
 
 
 @pytest.mark.parametrize(

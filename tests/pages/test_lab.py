@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,6 +10,7 @@ from clcore import events as ev
 from clcore.catalogue import catalogue
 from clcore.errors import LabError, RequestError, StoreError
 from clcore.ui import live_plot
+from clcore.ui.earlier import estimated_seconds
 from clcore.ui.links import link_of, params_of, regularizers, values_of
 from clcore.ui.url import written
 from tests.pages.conftest import ROOT
@@ -29,11 +31,40 @@ def test_opens_with_an_experiment_and_its_recording(app):
     assert at.selectbox(key="question").value == "forget"
     assert "This is a recording. Press **Run**" in words(at) and charts(at) == 4 + 1  # the clock
     assert "at the end: average 50.0 ± 4.2 %" in words(at)
-    assert at.code[0].value.startswith("python -m clcore run --benchmark permuted-digits")
+    assert at.code[-1].value.startswith("python -m clcore run --benchmark permuted-digits")
     table = at.dataframe[0].value
     last = table[(table["method"] == "Fine-tuning") & (table["row"] == 5)]["mean"]
     assert len(last) == 5 and round(last.mean(), 1) == 50.0
     assert not at.button(key="run").disabled
+
+
+def test_a_clone_has_the_experiments_settings_in_the_controls(app, store):
+    runs = [play(store, spec, experiment="mine") for spec in experiment("er", "ewc", seeds=2, epochs=3, memories=(20,))]
+    at = app(x="mine")
+    assert at.session_state["method"] == ["finetune", "ewc", "er", "joint"]
+    at.button(key="clone").click().run()
+    assert at.session_state["method"] == ["er", "ewc"] and at.slider(key="seeds").value == 2
+    assert at.query_params["x"] in ("mine", ["mine"]) and at.query_params["epochs"] in ("3", ["3"])
+    assert "2 runs, 4 networks" in words(at) and len(runs) == 2
+
+
+def test_the_link_to_copy_is_that_of_the_controls_as_they_stand(app, store):
+    at = app()
+    at.slider(key="seeds").set_value(2).run()
+    assert at.code[0].value.endswith("?seeds=2")
+
+
+def test_an_estimate_comes_from_runs_that_differ_in_their_grid_only(app, store):
+    began = datetime.now(UTC) - timedelta(hours=1)
+    for spec in experiment("finetune", "ewc", seeds=2):
+        run_id = play(store, spec)
+        store.set_state(run_id, "finished", started=began, finished=began + timedelta(seconds=30))
+    wanted = experiment("finetune", "ewc", seeds=5, strengths=(1.0, 30.0))
+    assert estimated_seconds(store, wanted[:1]) == 15 * 5
+    assert estimated_seconds(store, wanted) == 15 * 5 + 15 * 10
+    assert estimated_seconds(store, experiment("finetune", "er")) is None
+    assert estimated_seconds(store, experiment("finetune", epochs=2)) is None
+    assert "estimated 1:15 or less" in words(app(method="finetune", seeds="5", hidden="100,100"))
 
 
 def test_other_settings_open_with_empty_axes(app):

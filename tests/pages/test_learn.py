@@ -3,7 +3,7 @@
 import pytest
 
 from clcore.catalogue import catalogue
-from clcore.ui import links
+from clcore.ui import links, url
 from clcore.ui.learn.cards import sheets
 from clcore.ui.learn.link import MATRIX, parsed, written
 from clcore.ui.learn.method_cards import found, try_it
@@ -45,7 +45,7 @@ def test_a_search_without_a_result_says_so(app):
 def test_a_deep_link_opens_a_card(app, name):
     at = app(PAGE, method=name)
     card, sheet = catalogue().method(name), sheets()[name]
-    assert at.subheader[1].value == card.title and at.code[0].value == sheet.steps
+    assert at.header[0].value == card.title and at.code[0].value == sheet.steps
     assert [x.value for x in at.latex] == [f"$$\n{card.formula}\n$$", f"$$\n{sheet.bytes}\n$$"]
     assert sheet.strengths[0] in words(at) and sheet.weaknesses[0] in words(at)
     assert all(f"`{k.name}`" in words(at) for k in card.knobs)
@@ -63,9 +63,9 @@ def test_back_to_the_gallery(app):
 @pytest.mark.parametrize("name", METHODS)
 def test_try_it_opens_the_lab_with_the_method(name, monkeypatch):
     warned = []
-    monkeypatch.setattr(links.st, "warning", lambda *a, **k: warned.append(a))
+    monkeypatch.setattr(url.st, "warning", lambda *a, **k: warned.append(a))
     values = links.values_of(try_it(catalogue().method(name)))
-    assert values["method"] == list(dict.fromkeys((name, "finetune"))) and not warned
+    assert values["method"] == list(dict.fromkeys(("finetune", name))) and not warned
     assert set(values["scenario"]) <= set(catalogue().method(name).scenarios)
 
 

@@ -69,7 +69,7 @@ def test_the_page_opens_with_the_lessons(app):
     at = app(PAGE)
     assert [b.key for b in at.button if b.label == "Begin"] == [f"begin-{name}" for name in lessons()]
     at.button(key="begin-forget").click().run()
-    assert at.query_params["lesson"] == "forget" and at.subheader[1].value == lessons()["forget"].title
+    assert at.query_params["lesson"] == "forget" and at.header[0].value == lessons()["forget"].title
 
 
 def test_nothing_runs_before_the_prediction_is_locked(app, store, woken):

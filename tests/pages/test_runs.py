@@ -34,6 +34,16 @@ def test_filters_come_from_the_url_and_go_back_to_it(app, store):
     assert "No run matches" in at.info[0].value
 
 
+def test_a_sweep_with_diverged_settings_says_how_many(store):
+    spec = experiment("ewc", seeds=2, strengths=(1, 30, 300))[0]
+    play(store, spec, diverged=(0,))
+    play(store, spec, diverged=(0, 2))
+    play(store, spec, diverged=(0, 2, 4))
+    all_lost, one_left, two_left = history_frame(store.runs())["acc"]
+    assert all_lost == "all diverged" and one_left.endswith(" (2 diverged)") and "…" not in one_left
+    assert two_left.endswith(" (1 diverged)") and "…" in two_left
+
+
 def test_a_diverged_run_is_counted(store):
     play(store, experiment(seeds=5)[0], diverged=(1, 2))
     assert history_frame(store.runs())["acc"][0] == "2 of 5 diverged"

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from clcore import events as ev
+from clcore.store import Classroom
 from clcore.ui.system import activity
 from tests.pages.recorded import experiment, play
 
@@ -252,6 +253,31 @@ def test_mine_without_a_nickname_and_an_unknown_choice_are_answered(app, store):
     at = app(RUNS, whose="mine")
     assert "without a nickname" in words(at) and len(at.dataframe[0].value) == 1 and "owner" not in at.dataframe[0].value
     assert "`whose` can be mine or all, not 'theirs'" in words(app(RUNS, whose="theirs"))
+
+
+def test_the_instructor_alone_takes_a_classs_predictions_along(app, store, classroom):
+    Classroom.in_database(store).lock("forget/fine-tuning", "ann", [90.0] * 5, room="7b")
+    at = app(PAGE)
+    assert not any(s.key == "room" for s in at.selectbox) and "Predictions of a class" not in words(at)
+    at = unlock(at)
+    assert at.selectbox(key="room").options == ["7b · 1 prediction"]
+    assert any(b.proto.label == "Download as CSV" for b in at.get("download_button"))
+
+
+def test_without_a_prediction_the_way_to_one_is_said(app):
+    assert "No class has locked a prediction yet" in words(app(PAGE))  # no code: everybody is the instructor
+
+
+def test_the_queue_says_when_its_runs_start(app, store, monkeypatch):
+    monkeypatch.setattr(activity, "_slots", lambda: {"cpu": 1})
+    store.take_lease("here", "a", 60, pid=1, pid_started=1.0)
+    [done] = store.add(experiment("er"), state="starting")
+    began = datetime.now(UTC) - timedelta(minutes=10)
+    store.set_state(done, "finished", slot="cpu", attempts=1, started=began, finished=began + timedelta(seconds=90))
+    store.add([*experiment("er"), *experiment("er"), *experiment("ewc"), *experiment("er")])
+    at = app(PAGE)
+    assert column(at, "why", "starts") == ["now", "in about 1:30", "in about 3:00", "unknown"]
+    assert "unknown where nothing like it has been timed" in words(at)
 
 
 def test_a_bad_limit_is_one_sentence(app, monkeypatch):

@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python -m tests.perf.convolutional [--only cnn resnet18-slim] [--replicas 1 8] [--pairs N] [--device cuda]
 
 The bare loop has torch.nn.Conv2d, GroupNorm or BatchNorm2d and Linear layers, torch.optim.SGD, the same stream's examples as
-float tensors and shuffled indices; the engine is the whole product without live evaluation. Both are interleaved in one
-process on one thread, and the table shows the median and the range, over pairs, of the time that a network's sample takes in
-the engine as a multiple of the bare loop's: at K = 1 the aim is at most 1.15. With K networks side by side it is the time of
-each of them. On a CPU it is CPU time, which other people's work on the machine disturbs less.
+float tensors and shuffled indices; the engine is what trains a group of replicas (`Learner`), without evaluation. Both are
+interleaved in one process on one thread, and the table shows the median and the range, over pairs, of the time that a network's
+sample takes in the engine as a multiple of the bare loop's: at K = 1 the aim is at most 1.15. With K networks side by side it
+is the time of each of them. On a CPU it is CPU time, which other people's work on the machine disturbs less.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clcore import registry
+from clcore.allocator import keep_freed_memory
+from clcore.control import Control
+from clcore.learner import Learner
 from clcore.spec import Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
-from clcore.training import train
 
 DATA = Path(os.environ.get("CLCORE_DATA_DIR", "data"))
 CASES = {  # network, its settings, benchmark, batch size, examples of a task
@@ -123,8 +125,13 @@ def bare(tasks: list[tuple[Tensor, Tensor]], outputs: int, run: RunSpec) -> floa
 
 def engine(run: RunSpec) -> float:
     """Seconds a sample of one network takes."""
-    result = train(run, data_dir=DATA)
-    return result["train_seconds" if run.device == "cuda" else "train_cpu_seconds"] / result["train_samples"]
+    build = registry.benchmarks()[run.benchmark]
+    benchmark = build(dict(run.options), scenario=run.scenario, data_dir=DATA, device=run.device)
+    learner = Learner(run, range(len(run.replicas)), benchmark, lambda event: None, Control())
+    for task in learner.stream.tasks:
+        learner.learn(task)
+    counters = learner.counters
+    return (counters.train_seconds if run.device == "cuda" else counters.train_cpu_seconds) / counters.train_samples
 
 
 def main() -> None:
@@ -135,6 +142,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     print(f"torch {torch.__version__}, {options.device}, one thread, {options.pairs} pairs")
     print("| case | K | bare, ms a sample | engine, ms a sample and network | times the bare loop |\n|---|--:|--:|--:|--:|")
     for case in options.only:

@@ -30,11 +30,12 @@ def test_activations_grow_with_the_batch_and_with_replay():
 
 def test_a_network_whose_activations_do_not_fit_is_refused(monkeypatch):
     run = run_of(batch_size=4096)
-    capacity.check_fits(run, SplitDigits, 10, CPU)
+    benchmark = SplitDigits(dict(run.options), scenario="class", data_dir="data")
+    capacity.check_fits(run, benchmark, 10, CPU)
     needed = capacity.activation_bytes(run, (1, 8, 8), 10)
     monkeypatch.setattr(capacity, "free_bytes", lambda device: needed)
-    with pytest.raises(TooLarge, match="choose a smaller network or fewer examples"):
-        capacity.check_fits(run, SplitDigits, 10, CPU)
+    with pytest.raises(TooLarge, match="a step of 4096 examples .* choose a smaller batch or network"):
+        capacity.check_fits(run, benchmark, 10, CPU)
 
 
 @pytest.mark.parametrize("share, largest", [(16.5, 16), (4.2, 4), (0.5, 1)])

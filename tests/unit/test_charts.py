@@ -85,6 +85,18 @@ def test_thinning_keeps_the_last_point():
     assert len(thin) <= MAX_POINTS and thin.iloc[-1]["mean"] == 0.999
 
 
+def test_a_band_of_a_sweep_has_a_gap_where_a_strength_diverged():
+    spec = experiment("ewc", seeds=2, strengths=(1, 3, 10, 30))[0]
+    whole, broken = (series(spec, diverged=lost) for lost in ((), (2,)))  # the second strength
+    figures = [sweep_figure(s.sweep(), (1.0, 3.0, 10.0, 30.0)) for s in (whole, broken)]
+    for figure in figures:
+        valid(figure)
+    assert figures[0]["data"][0]["x"] == [0.0, *(strength_places((3,))[3], 1.0, strength_places((30,))[30]),
+                                          *(strength_places((30,))[30], 1.0, strength_places((3,))[3], 0.0)]  # fmt: skip
+    x = figures[1]["data"][0]["x"]
+    assert x[:3] == [0.0, 0.0, None] and None not in x[3:] and min(x[3:]) == 1.0
+
+
 @pytest.mark.parametrize("kind", ["accuracy", "forgetting"])
 @pytest.mark.parametrize("how", [{}, {"until": 2.25}, {"diverged": (0,)}, {"tasks": 13}])
 def test_matrix_is_valid(kind, how):

@@ -12,6 +12,7 @@ import pytest
 
 from clcore import events as ev
 from clcore.errors import RequestError
+from clcore.runner.forecast import Start
 from clcore.settings import settings
 from clcore.spec import MethodChoice, RunSpec, make
 from clcore.store import open_store
@@ -98,7 +99,8 @@ def test_every_place_in_the_queue_has_its_reason(store):
     store.take_lease("here", "a", 60, pid=1, pid_started=1.0)
     store.want(waiting[1].id, "cancel")
     assert reasons(store.queue_places(), busy, runner=True)[1] == "It is being cancelled."
-    frame = queue_frame(waiting, ["…"] * 3, person="Lin")
+    frame = queue_frame(waiting, ["…"] * 3, [None, Start(0.0, False), Start(65.0, True)], person="Lin")
+    assert list(frame["starts"]) == ["unknown", "now", "within 1:05"]
     assert list(frame["who"]) == ["Lin (you)", "Ada", "Ada"] and list(frame["place"]) == [1, 2, 3]
 
 

@@ -125,10 +125,23 @@ def test_runs_without_a_result_have_no_part(store):
     assert [g.method for g in groups([store.run(queued[0]), plain])] == ["finetune"] and groups([]) == []
 
 
-def test_seconds_until_the_end_of_each_task():
+def test_how_far_a_run_was_at_the_end_of_each_task():
     def at(task, seconds):
-        return Progress(task=task, position=task - 0.1, replicas=[0], losses={}, train_samples=1, train_seconds=seconds)
+        return Progress(
+            task=task, position=task - 0.1, replicas=[0, 1], losses={}, train_samples=int(200 * seconds), train_seconds=seconds
+        )
 
     told = [at(1, 0.5), at(1, 1.0), at(2, 1.9), at(3, 2.8)]
-    assert comparison.task_seconds(told, 3, 3.0) == [1.0, 1.9, 3.0]
-    assert comparison.task_seconds([], 2, None) == [None, None]
+    result = {"replicas": [{"accuracy_matrix": [[]] * 4}] * 2, "train_samples": 600, "train_seconds": 3.0}
+    found = comparison.task_ends(told, result)
+    assert found.seconds == [1.0, 1.9, 3.0] and found.examples == [100.0, 190.0, 300.0]
+    imported = comparison.task_ends([], result)
+    assert imported.seconds == [None, None, 3.0]
+    assert comparison.along([0, 0.5, 1, 2.5, 3], found.seconds) == pytest.approx([0, 0.5, 1.0, 2.45, 3.0])
+    assert comparison.along([1.0], imported.seconds) is None and comparison.along([1.0], []) is None
+
+
+def test_smoothing_neither_starts_from_zero_nor_moves_a_constant():
+    assert comparison.smoothed([0.5] * 4, 0.9) == pytest.approx([0.5] * 4)
+    assert comparison.smoothed([0.2, 0.8], 0.0) == [0.2, 0.8]
+    assert comparison.smoothed([0.0, 1.0], 0.5) == pytest.approx([0.0, 2 / 3])  # weights ½ and ¼, over their sum

@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 
+from clcore import registry
 from clcore.methods.parts.nodes import activity, draw_share, hidden_layers
 from clcore.networks.mlp import MLP
 from clcore.randomness import Generators
+from clcore.spec import NetworkChoice, make
 from tests.training_cases import digits_run, learner_for
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -197,3 +199,88 @@ def test_a_silent_node_has_activity_exactly_0():
     assert torch.all(first[:, 2] == 0) and torch.all(second[:, 1] == 0) and torch.all(second[:, 3] > 0)
     assert torch.all(second[:, 5:] == 0)
     assert activity(network(hidden=()), [], split) == []
+
+
+# ---- channels of convolutions ----------------------------------------------------------------------------------------
+
+
+def convolutional(hidden=(6,)):
+    """Two convolutions of 4 and 8 channels on 8×8 pictures; 2×2 pixels of each of the 8 reach the linear layers."""
+    choice = make(NetworkChoice, name="cnn", hidden=hidden, settings={"channels": 4, "norm": "none"})
+    return registry.design(choice).build((1, 8, 8), 6, list(Generators(range(K), "w")))
+
+
+def changed(net, x, layer, node):
+    """Outputs after everything that feeds one node of every replica has become something else."""
+    with torch.no_grad():
+        kept = [p.clone() for p in layer.incoming]
+        which = torch.zeros_like(layer.own.bias)
+        which[:, node] = 1
+        layer.own.weight += layer.arriving(which) * torch.randn_like(layer.own.weight)
+        layer.own.bias += which * 3
+        found = net(x)
+        for p, value in zip(layer.incoming, kept, strict=True):
+            p.copy_(value)
+    return found
+
+
+def test_the_graph_of_a_convolutional_network():
+    net = convolutional()
+    layers = hidden_layers(net)
+    assert [type(layer.own).__name__ for layer in layers] == ["Conv2d", "Conv2d", "Linear"]
+    assert [layer.nodes for layer in layers] == [4, 8, 6] and layers[-1].next is net.head
+    assert [layer.parameter_count for layer in layers] == [4 * 10, 8 * 37, 6 * 33]
+    assert layers[0].real.tolist() == [True] * 4
+
+
+def test_a_silenced_channel_is_heard_by_nobody():
+    net = convolutional()
+    x = torch.rand(K, 5, 1, 8, 8)
+    for layer in hidden_layers(net):
+        before = net(x)
+        assert not torch.allclose(changed(net, x, layer, 1), before)
+        which = torch.zeros_like(layer.own.bias, dtype=torch.bool)
+        which[:, 1] = True
+        layer.silence(which)
+        silenced = net(x)
+        assert torch.equal(changed(net, x, layer, 1), silenced)
+        assert not torch.equal(changed(net, x, layer, 2), silenced)
+
+
+def test_a_channel_is_pulled_as_a_group():
+    layer = hidden_layers(convolutional())[1]
+    with torch.no_grad():
+        layer.own.weight[:, 3], layer.own.bias[:, 3] = 0.0, 4.0
+        layer.own.weight[:, 3, 2, 1, 0] = 3.0
+    other = layer.own.weight[:, 2].clone()
+    reach = torch.zeros_like(layer.own.bias)
+    reach[:, 3] = 2.0
+    layer.pull([torch.zeros_like(p) for p in layer.incoming], reach)
+    torch.testing.assert_close(layer.own.weight[:, 3, 2, 1, 0], torch.full((K,), 1.8))
+    torch.testing.assert_close(layer.own.bias[:, 3], torch.full((K,), 2.4))
+    assert torch.equal(layer.own.weight[:, 2], other)
+
+
+def test_a_renewed_channel_starts_as_torchs_do_and_the_others_stay():
+    layer = hidden_layers(convolutional())[1]
+    which = torch.zeros(K, 8, dtype=torch.bool)
+    which[:, 2] = True
+    weight, bias = layer.own.weight.clone(), layer.own.bias.clone()
+    layer.renew(which, Generators(range(K), "fresh"))
+    assert torch.equal(layer.own.weight[~which], weight[~which]) and torch.equal(layer.own.bias[~which], bias[~which])
+    assert not torch.equal(layer.own.weight[which], weight[which]) and layer.own.weight.abs().max() <= 1 / 6
+
+
+def test_the_activity_of_a_channel_is_the_mean_of_its_picture():
+    case = digits_run(
+        "finetune", seeds=range(K), benchmark="split-digits", scenario="task", options={"train_per_task": 30},
+        network=make(NetworkChoice, name="cnn", settings={"channels": 4, "norm": "none"}),
+    )  # fmt: skip
+    learner = learner_for(case)
+    net, split = learner.classifier.network, learner.stream.tasks[0].train
+    found = activity(net, hidden_layers(net), split, chunk=7)
+    x, _ = split.gather(torch.arange(30).expand(K, -1))
+    for k in range(K):
+        own = net.convolutions[0]
+        expected = torch.nn.functional.conv2d(x[k], own.weight[k], own.bias[k], padding=1).relu().mean((0, 2, 3))
+        torch.testing.assert_close(found[0][k], expected, rtol=1e-4, atol=1e-5)

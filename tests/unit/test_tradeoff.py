@@ -13,7 +13,7 @@ from clcore.frames import Spread
 from clcore.outcomes import Configuration, Outcome, Trial
 from clcore.spec import RunSpec
 from clcore.tradeoff import bytes_per_example, chosen, name_of, non_dominated, paths, representative, sweep, table
-from clcore.ui.tradeoff import worded
+from clcore.ui.tradeoff.fold import worded
 
 SPEC = RunSpec(benchmark="permuted-digits", scenario="domain", method={"name": "er"})
 T = 5

@@ -80,7 +80,7 @@ def test_no_text_is_fixed_before_somebody_is_served():
     assert early == []
 
 
-WORDLESS = {"_gpus", "_slots", "_link", "_key_of_spec", "_seconds_of", "_looked"}
+WORDLESS = {"_gpus", "_slots", "_link", "_key_of_spec", "_looked", "_ends_of", "_durations"}
 
 
 def test_what_is_cached_for_all_is_cached_for_each_language():

@@ -2,7 +2,11 @@
 
 A unit of a hidden layer passes on a·relu(…), with a = σ(s·e): e is learned, (K, units), and the pace s rises from 1/s_max,
 where every gate is half open, to s_max, where it is open or shut. The gate of a unit stands at the entrance of the next layer,
-so a `GatedLinear` is a layer together with the gates of the units that feed it.
+so a gated layer is a layer together with the gates of the units that feed it. The units of a convolution are its channels: one
+gate closes a channel at all places, and where pictures are flattened it stands before as many inputs as they have pixels.
+
+Group normalisation needs the gates once more, in front of it. The statistics of a group are those of all its channels, so
+a closed one would still be felt, and what other tasks make of it. Batch normalisation keeps channels apart.
 
 The derivative s·σ'(s·e) all but vanishes while s is large, so HAT makes up for it: e is given the derivative s_max·σ'(e),
 which is free of s, for as long as the gate is not saturated. It is computed here as it stands. Serrà et al. multiply what
@@ -15,47 +19,61 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from clcore.methods.parts.binary import sigmoid
-from clcore.methods.parts.pictures import linear_layers
+from clcore.methods.parts.own_norms import norm_layers
+from clcore.methods.parts.pictures import weight_layers
 from clcore.networks.base import Network
-from clcore.networks.layers import Linear, Recorded, replace_layers
+from clcore.networks.convolution import Conv2d
+from clcore.networks.layers import Layer, Linear, Weighted, replace_layers
+from clcore.networks.norms import GroupNorm
 
 LARGEST = 6.0  # |e| is kept within this: beyond it σ'(e) is next to nothing
 SATURATED = 17.0  # from this |s·e| on, σ(s·e) is 0 or 1 to the last bit or nearly
 _SHUT = -LARGEST
 
 
-class GatedLinear(Linear):
-    """A `Linear` whose inputs pass through gates.
+class Gated(Weighted):
+    """A layer whose inputs pass through gates.
 
-    embedding  e (K, in), learned; that of dead units (networks/layers.py) is shut
+    embedding  e (K, units), learned; that of dead units (networks/layers.py) is shut
     pace       s, (K, 1), set before every step
-    gates      gates (K, in) to use instead; set by `through`
+    gates      gates (K, units) to use instead; set by `through`
+    units      that feed it, dead ones left out; each is `spread` inputs
     """
 
-    def __init__(self, plain: Linear, steepest: float, saturate: bool = True):
-        nn.Module.__init__(self)
-        self.inputs, self.outputs, self.tape = plain.inputs, plain.outputs, None
-        self.weight, self.bias = plain.weight, plain.bias
-        self.embedding = nn.Parameter(torch.full_like(plain.weight[:, :, 0], _SHUT))
+    def __init__(self, plain: Weighted, units: int, steepest: float, saturate: bool = True):
+        self.take_over(plain)
+        self.units, self.spread = units, plain.inputs // units
+        replicas = len(plain.weight)
+        self.embedding = nn.Parameter(plain.weight.new_full((replicas, plain.rows // self.spread), _SHUT))
         self.steepest, self.saturate = steepest, saturate
         self.pace = torch.full_like(self.embedding[:, :1], steepest, requires_grad=False)
         self.gates: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        gates = self.gates if self.gates is not None else self.current_gates()
-        x = x * gates.unsqueeze(1)
-        y = torch.baddbmm(self.bias.unsqueeze(1), x, self.weight)
-        if self.tape is not None:
-            self.tape.append(Recorded(self, x, y))
-        return y
+        x = self.let_through(x)
+        y = self.compute(x, self.weight)
+        return y if self.tape is None else self.recorded(x, y)
+
+    def let_through(self, x: Tensor) -> Tensor:
+        """What of the layer's inputs passes the gates."""
+        raise NotImplementedError
+
+    def present_gates(self) -> Tensor:
+        """The gates that are in use, (K, units)."""
+        return self.gates if self.gates is not None else self.current_gates()
+
+    def per_input(self, values: Tensor) -> Tensor:
+        """(K, rows): the values (K, units) of units as values of the inputs that they are."""
+        return values if self.spread == 1 else values.repeat_interleave(self.spread, 1)
 
     def current_gates(self) -> Tensor:
-        """a = σ(s·e), (K, in), with the compensated derivative."""
+        """a = σ(s·e), (K, units), with the compensated derivative."""
         return Gate.apply(self.embedding, self.pace, self.steepest, self.saturate)
 
     @torch.no_grad()
@@ -67,19 +85,51 @@ class GatedLinear(Linear):
     def hard_gates(self) -> Tensor:
         """1[e > 0]; the most open one where none would be, since a layer without any passes nothing on."""
         e = self.embedding
-        most = torch.zeros_like(e).scatter_(1, e[:, : self.inputs].argmax(1, keepdim=True), 1.0)
+        most = torch.zeros_like(e).scatter_(1, e[:, : self.units].argmax(1, keepdim=True), 1.0)
         return torch.where((e > 0).any(1, keepdim=True), (e > 0).to(e.dtype), most)
 
     @torch.no_grad()
     def draw(self, generators: Sequence[torch.Generator]) -> None:
         """New embeddings, N(0, 1)."""
         for e, generator in zip(self.embedding, generators, strict=True):
-            e[: self.inputs] = torch.empty(self.inputs).normal_(generator=generator)
+            e[: self.units] = torch.empty(self.units).normal_(generator=generator)
         self.clamp()
 
     @torch.no_grad()
     def clamp(self) -> None:
         self.embedding.clamp_(-LARGEST, LARGEST)
+
+
+class GatedLinear(Gated, Linear):
+    """A `Linear` behind gates."""
+
+    def let_through(self, x: Tensor) -> Tensor:
+        return x * self.per_input(self.present_gates()).unsqueeze(1)
+
+
+class GatedConv2d(Gated, Conv2d):
+    """A `Conv2d` behind gates, one for each channel that it reads."""
+
+    def let_through(self, x: Tensor) -> Tensor:
+        return _times_channels(x, self.present_gates())
+
+
+class GatedGroupNorm(GroupNorm):
+    """A `GroupNorm` that sees closed channels as 0; their gates stand at the entrance of the layer `following`."""
+
+    def __init__(self, plain: GroupNorm, following: Gated):
+        nn.Module.__init__(self)
+        self.channels, self.groups = plain.channels, plain.groups
+        self.weight, self.bias = plain.weight, plain.bias
+        self._following = (following,)  # in a tuple, else its parameters would be this module's too
+
+    def compute(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        return super().compute(_times_channels(x, self._following[0].present_gates()), weight, bias)
+
+
+def _times_channels(x: Tensor, gates: Tensor) -> Tensor:
+    """Pictures (B, K·C, H, W), each channel times its gate (K, C)."""
+    return x * gates.reshape(1, -1, 1, 1)
 
 
 class Gate(torch.autograd.Function):
@@ -109,15 +159,26 @@ def pace(batch: int, batches: int, steepest: float) -> float:
     return 1 / steepest + (steepest - 1 / steepest) * batch / (batches - 1)
 
 
-def gated_layers(network: Network, steepest: float, saturate: bool = True) -> list[GatedLinear]:
-    """Gives every hidden unit of a network a gate; the layers that the units feed, input side first."""
-    gated = {layer: GatedLinear(layer, steepest, saturate) for layer in linear_layers(network)[1:]}
+def gated_layers(network: Network, steepest: float, saturate: bool = True) -> list[Gated]:
+    """Gives every hidden unit of a network a gate; the layers that the units feed, input side first.
+
+    Every layer must read what the one before it computes, and nothing else.
+    """
+    layers = weight_layers(network)
+    gated: dict[Layer, Layer] = {}
+    for below, layer in pairwise(layers):
+        build = GatedConv2d if isinstance(layer, Conv2d) else GatedLinear
+        gated[layer] = build(layer, below.outputs, steepest, saturate)
+    found = list(gated.values())
+    for norm, following in zip(norm_layers(network), found, strict=False):  # none, or one after each convolution
+        if isinstance(norm, GroupNorm):
+            gated[norm] = GatedGroupNorm(norm, following)
     replace_layers(network, gated)
-    return list(gated.values())
+    return found
 
 
 @contextmanager
-def through(layers: Sequence[GatedLinear], gates: Sequence[Tensor]) -> Iterator[None]:
+def through(layers: Sequence[Gated], gates: Sequence[Tensor]) -> Iterator[None]:
     """Within this block the layers use these gates."""
     before = [layer.gates for layer in layers]
     for layer, given in zip(layers, gates, strict=True):

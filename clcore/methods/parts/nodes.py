@@ -1,8 +1,10 @@
 """Hidden nodes as the unit of continual learning: how busy a node is, and what can be done to it as a whole.
 
 A node is what feeds it and what it feeds: node j of a hidden layer is column j of the layer's weight (K, in, out) with entry j
-of its bias (its *incoming* group), and row j of the next layer's weight (its *outgoing* one). `hidden_layers` is the graph of
-a network in these terms; what asks for nodes never asks how they are stored.
+of its bias (its *incoming* group), and row j of the next layer's weight (its *outgoing* one). Of a convolution, a node is a
+channel: its filter with its bias, and what it feeds is one input of every filter of the next convolution, or as many rows of
+a linear layer as its picture has pixels. `hidden_layers` is the graph of a network in these terms; what asks for nodes never
+asks how they are stored. There must be nothing but ReLU and pooling between the layers.
 
 Per-node values are (K, width) with width the layer's physical outputs; dead units (see networks/layers.py) are no nodes: they
 are silent for ever, so `real` leaves them out wherever silence has consequences.
@@ -19,8 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from clcore.benchmarks.base import Split
-from clcore.methods.parts.pictures import linear_layers
+from clcore.methods.parts.pictures import weight_layers
 from clcore.networks.base import Network
+from clcore.networks.convolution import Conv2d
 from clcore.networks.layers import Linear, aligned_rows, recording
 
 
@@ -28,8 +31,8 @@ from clcore.networks.layers import Linear, aligned_rows, recording
 class HiddenLayer:
     """The nodes of `own`, whose activations go into `next`."""
 
-    own: Linear
-    next: Linear
+    own: Linear | Conv2d
+    next: Linear | Conv2d
 
     @property
     def nodes(self) -> int:
@@ -38,17 +41,27 @@ class HiddenLayer:
     @property
     def parameter_count(self) -> int:
         """Trained numbers that feed this layer's nodes, biases included."""
-        return (self.own.inputs + 1) * self.own.outputs
+        return self.own.parameter_count
 
     @property
     def incoming(self) -> tuple[nn.Parameter, nn.Parameter]:
-        """Weight (K, in, width) and bias (K, width): a node's group is a column of both."""
+        """Weight and bias of the layer: a node's group is a column (of a convolution, a filter) and an entry."""
         return self.own.weight, self.own.bias
 
     @property
     def real(self) -> Tensor:
         """(width,) bool: nodes, not dead units."""
-        return torch.arange(self.own.width, device=self.own.weight.device) < self.own.outputs
+        return torch.arange(self.own.bias.shape[1], device=self.own.weight.device) < self.own.outputs
+
+    def arriving(self, values: Tensor) -> Tensor:
+        """One value per node, (K, width), to be combined with the weight of this layer."""
+        return values[..., None, None, None] if isinstance(self.own, Conv2d) else values.unsqueeze(1)
+
+    def leaving(self, values: Tensor) -> Tensor:
+        """One value per node, (K, width), to be combined with the weight of the next layer."""
+        if isinstance(self.next, Conv2d):
+            return values[:, None, :, None, None]
+        return values.repeat_interleave(self.next.weight.shape[1] // values.shape[1], 1).unsqueeze(2)
 
     @torch.no_grad()
     def pull(self, centre: Sequence[Tensor], reach: Tensor) -> None:
@@ -57,34 +70,40 @@ class HiddenLayer:
         v ← c + max(0, 1 − reach/‖v − c‖)·(v − c). A group within reach arrives exactly; reach 0 leaves every bit as it is.
         """
         offsets = [p - c for p, c in zip(self.incoming, centre, strict=True)]
-        distance = ((offsets[0] * offsets[0]).sum(1) + offsets[1] * offsets[1]).sqrt()
+        squares = offsets[0] * offsets[0]
+        squares = squares.flatten(2).sum(2) if isinstance(self.own, Conv2d) else squares.sum(1)
+        distance = (squares + offsets[1] * offsets[1]).sqrt()
         share = torch.where(distance > reach, reach / distance, (reach > 0).to(distance.dtype))
         for p, c in zip(self.incoming, centre, strict=True):
-            p.lerp_(c, share.unsqueeze(1) if p.dim() == 3 else share)  # exact at both ends, 0 and 1
+            p.lerp_(c, self.arriving(share) if p is self.own.weight else share)  # exact at both ends, 0 and 1
 
     @torch.no_grad()
     def silence(self, which: Tensor, units: Tensor | None = None) -> None:
         """Cuts the outgoing weights of the nodes `which` (K, width); into `units` (out,) only, where given."""
-        cut = which.unsqueeze(2)
+        cut = self.leaving(which)
         if units is not None:
             cut = cut & nn.functional.pad(units, (0, self.next.width - len(units)))
         self.next.weight.masked_fill_(cut, 0)
 
     @torch.no_grad()
     def renew(self, which: Tensor, generators: Iterable[torch.Generator]) -> None:
-        """Draws the incoming weights and biases of the nodes `which` (K, width) afresh, as `Linear` does."""
-        bound = 1 / math.sqrt(self.own.inputs)
+        """Draws the incoming weights and biases of the nodes `which` (K, width) afresh, as their layer does."""
+        fed = self.parameter_count // self.nodes - 1  # numbers that a node is fed by
+        bound = 1 / math.sqrt(fed)
         for k, generator in enumerate(generators):
             chosen = which[k].nonzero().flatten()
-            drawn = torch.empty(len(chosen), self.own.inputs + 1).uniform_(-bound, bound, generator=generator)
+            drawn = torch.empty(len(chosen), fed + 1).uniform_(-bound, bound, generator=generator)
             drawn = drawn.to(self.own.weight.device)
-            self.own.weight[k][: self.own.inputs, chosen] = drawn[:, :-1].T
+            if isinstance(self.own, Conv2d):
+                self.own.weight[k][chosen] = drawn[:, :-1].view(-1, *self.own.weight.shape[2:])
+            else:
+                self.own.weight[k][: self.own.inputs, chosen] = drawn[:, :-1].T
             self.own.bias[k][chosen] = drawn[:, -1]
 
 
 def hidden_layers(network: Network) -> list[HiddenLayer]:
     """The layers whose nodes are hidden, input side first: all but the head."""
-    return [HiddenLayer(own, following) for own, following in pairwise(linear_layers(network))]
+    return [HiddenLayer(own, following) for own, following in pairwise(weight_layers(network))]
 
 
 @torch.no_grad()
@@ -96,7 +115,7 @@ def activity(
     chunk: int = 256,
     pulse: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
-    """Each node's mean output after its ReLU, over all examples of a split: one (K, width) for each layer.
+    """Each node's mean output after its ReLU, over all examples of a split and all pixels: one (K, width) for each layer.
 
     Exactly 0 for a node that no example excites. `pulse` is called between chunks, so that a person can pause or cancel.
     """
@@ -114,6 +133,8 @@ def activity(
         outputs = {id(record.layer): record.outputs for record in tape}
         for total, layer in zip(totals, layers, strict=True):
             excited = torch.relu(outputs[id(layer.own)])
+            if isinstance(layer.own, Conv2d):
+                excited = excited.mean((2, 3)).unflatten(1, total.shape).transpose(0, 1)
             total += (excited * valid.unsqueeze(2)).sum(1)
     return [total / lengths for total in totals]
 

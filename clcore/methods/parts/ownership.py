@@ -1,9 +1,9 @@
 """Who owns each weight: nobody yet, or the one task that trained it.
 
-For every layer but the head there is a tensor A (K, in, out) of small numbers: the 0-based task that owns the weight, FREE, or
-RESERVED for what does not exist yet (and for dead units, see networks/layers.py). Task t computes with {A ≤ t} and trains
-{A = t}, so what it computes is settled once its own weights stand still. The head needs no such tensor: its output units belong
-to their tasks.
+For every layer but the head, fully connected or a convolution, there is a tensor A like its weights of small numbers: the
+0-based task that owns the weight, FREE, or RESERVED for what does not exist yet (and for dead units, see networks/layers.py).
+Task t computes with {A ≤ t} and trains {A = t}, so what it computes is settled once its own weights stand still. The head needs
+no such tensor: its output units belong to their tasks. Nor do normalisations: see own_norms.py.
 
 Two rules keep this exact. A weight that is free is 0, so the network as it stands is the one of the task being learned, and
 training pays for no mask. And earlier tasks are asked through a copy of the weights in which everything that is not theirs is
@@ -23,10 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from clcore.methods.parts.pictures import linear_layers
+from clcore.methods.parts.own_norms import OwnNorms, norm_layers
+from clcore.methods.parts.pictures import weight_layers
 from clcore.methods.parts.vectors import per_replica
 from clcore.networks.base import Network
-from clcore.networks.layers import Linear
+from clcore.networks.layers import Weighted
 from clcore.state import Stateful
 
 FREE, RESERVED = 255, 254
@@ -36,35 +37,43 @@ MOST_TASKS = 254
 class Ownership(Stateful):
     """The owner of every weight of a network's hidden layers, and the network as each task sees it.
 
-    owner   one uint8 tensor (K, in, out) per hidden layer: a task, FREE or RESERVED
-    biases  per task whose own biases were kept, one tensor (K, out) per hidden layer
+    owner   one uint8 tensor like its weights per hidden layer: a task, FREE or RESERVED
+    biases  per task whose own biases were kept, one tensor (K, out) per hidden layer that has any
+    norms   the normalisations of these tasks
     """
 
-    context_fields = frozenset({"network", "layers", "groups"})
+    context_fields = frozenset({"network", "layers", "biased", "groups"})
 
     def __init__(self, network: Network, groups: Tensor, widths: Tensor | None = None):
-        """`groups` (T, O): which output units are a task's; `widths` (K, L): the hidden units that exist (None: all)."""
+        """`groups` (T, O): which output units are a task's; `widths` (K, L): the hidden units that exist (None: all).
+
+        With `widths`, every layer must read what the one before it computes.
+        """
         if len(groups) > MOST_TASKS:
             raise ValueError(f"{len(groups)} tasks do not fit into one byte a weight; at most {MOST_TASKS} do.")
         self.network = network
-        self.layers: list[Linear] = [layer for layer in linear_layers(network) if layer is not network.head]
+        self.layers: list[Weighted] = [layer for layer in weight_layers(network) if layer is not network.head]
+        self.biased = [layer for layer in self.layers if layer.bias is not None]
         self.groups = F.pad(groups, (0, network.head.width - groups.shape[1]))
         self.owner = [torch.full_like(layer.weight, RESERVED, dtype=torch.uint8) for layer in self.layers]
-        if self.layers:
-            full = torch.tensor([[layer.outputs for layer in self.layers]], device=groups.device)
-            self.open(full if widths is None else widths)
+        if widths is None:
+            for layer, owner in zip(self.layers, self.owner, strict=True):
+                layer.logical(owner).fill_(FREE)
+        else:
+            self.open(widths)
         self.biases: list[list[Tensor]] = []
+        self.norms = OwnNorms(network)
 
     # --- a task's life ---
 
     def open(self, widths: Tensor) -> None:
         """Weights between the first `widths` (K, L) units of the layers exist: those in reserve are free now."""
-        below = torch.full_like(widths[:, 0], self.layers[0].inputs)
-        for owner, width in zip(self.owner, widths.unbind(1), strict=True):
-            _, rows, columns = (torch.arange(n, device=owner.device) for n in owner.shape)
-            exists = (rows < below.unsqueeze(1)).unsqueeze(2) & (columns < width.unsqueeze(1)).unsqueeze(1)
+        below, units = torch.full_like(widths[:, 0], self.layers[0].inputs), self.layers[0].inputs
+        for layer, owner, width in zip(self.layers, self.owner, widths.unbind(1), strict=True):
+            below = below * (layer.inputs // units)  # a channel that is flattened is as many inputs as it has pixels
+            exists = layer.along_inputs(_first(below, layer.rows)) & layer.along_outputs(_first(width, layer.width))
             owner.masked_fill_(exists & (owner == RESERVED), FREE)
-            below = width
+            below, units = width, layer.outputs
 
     @torch.no_grad()
     def claim(self, task: int, draws: Sequence[torch.Generator] | None = None, which: Tensor | None = None) -> None:
@@ -107,13 +116,20 @@ class Ownership(Stateful):
         return head | {layer.weight: owner != task for layer, owner in zip(self.layers, self.owner, strict=True)}
 
     def keep_biases(self) -> None:
-        """The hidden layers' biases as they are now become the next task's own."""
-        self.biases.append([layer.bias.detach().clone() for layer in self.layers])
+        """The hidden layers' biases and normalisations as they are now become the next task's own."""
+        self.biases.append([layer.bias.detach().clone() for layer in self.biased])
+        self.norms.keep()
+
+    def frozen_biases(self) -> dict[nn.Parameter, Tensor]:
+        """What must not move where the first task's biases, scales and shifts are those of all."""
+        everything = torch.ones((), dtype=torch.bool, device=self.groups.device)
+        norms = (p for norm in norm_layers(self.network) for p in norm.parameters())
+        return dict.fromkeys((*(layer.bias for layer in self.biased), *norms), everything)
 
     # --- what a task computes ---
 
     def visible(self, task: int) -> list[Tensor]:
-        """(K, in, out) bool for each hidden layer: the weights that a task computes with."""
+        """Bool and like the weights for each hidden layer: those that a task computes with."""
         return [owner <= task for owner in self.owner]
 
     @torch.no_grad()
@@ -126,15 +142,18 @@ class Ownership(Stateful):
         return functional_call(self.network, seen, (x,), tie_weights=False)
 
     def _seen_by(self, task: int, visible: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The parameters, by name, through a task's eyes: its weights, its biases, its output units; everything else 0."""
+        """What the network holds, by name, through a task's eyes: its weights, biases, normalisations and output units.
+
+        Everything else is 0.
+        """
         head, own = self.network.head, self.groups[task]
         # `where` and not a product: what is hidden may be anything, even infinite.
         seen = {p: torch.where(own, p, 0) for p in (head.weight, head.bias)}
         for layer, mask in zip(self.layers, visible, strict=True):
             seen[layer.weight] = torch.where(mask, layer.weight, 0)
         if task < len(self.biases):
-            seen |= {layer.bias: bias for layer, bias in zip(self.layers, self.biases[task], strict=True)}
-        return {name: seen[p] for name, p in self.network.named_parameters() if p in seen}
+            seen |= {layer.bias: bias for layer, bias in zip(self.biased, self.biases[task], strict=True)}
+        return {name: seen[p] for name, p in self.network.named_parameters() if p in seen} | self.norms.of(task)
 
     # --- books and pictures ---
 
@@ -152,11 +171,11 @@ class Ownership(Stateful):
         return {"ownership": counts / counts.sum(2, keepdim=True)}
 
     def footprint(self) -> dict[str, Tensor | int]:
-        """Bytes: ⌈log₂(T + 1)⌉ bits for every weight that has a name in A, and every task's own biases but the last's."""
+        """Bytes: ⌈log₂(T + 1)⌉ bits for every weight that has a name in A, and what every task but the last has of its own."""
         sizes = {"masks": (self.owner_bits() + 7) // 8} if self.layers else {}
-        if len(self.biases) > 1:
-            sizes["biases"] = 4 * (len(self.biases) - 1) * sum(layer.outputs for layer in self.layers)
-        return sizes
+        if len(self.biases) > 1 and self.biased:
+            sizes["biases"] = 4 * (len(self.biases) - 1) * sum(layer.outputs for layer in self.biased)
+        return sizes | self.norms.footprint()
 
     def owner_bits(self) -> Tensor:
         """(K,): bits of A, for the weights that exist."""
@@ -164,14 +183,19 @@ class Ownership(Stateful):
         return weights * math.ceil(math.log2(len(self.groups) + 1))
 
     def _drawn(self, draws: Sequence[torch.Generator], which: Tensor) -> list[Tensor]:
-        """New values (K, in, out) for each hidden layer; how much is drawn does not depend on what is free."""
+        """New values like the weights for each hidden layer; how much is drawn does not depend on what is free."""
         values = [torch.zeros_like(layer.weight, device="cpu") for layer in self.layers]
         for k in which.nonzero().flatten().tolist():
             generator = draws[k]
             for layer, value in zip(self.layers, values, strict=True):
-                bound = 1 / math.sqrt(layer.inputs)
-                value[k, : layer.inputs, : layer.outputs].uniform_(-bound, bound, generator=generator)
+                bound = 1 / math.sqrt(layer.fan_in)
+                layer.logical(value)[k].uniform_(-bound, bound, generator=generator)
         return [value.to(layer.weight.device) for layer, value in zip(self.layers, values, strict=True)]
+
+
+def _first(count: Tensor, of: int) -> Tensor:
+    """(K, of) bool: the first `count` (K,) units."""
+    return torch.arange(of, device=count.device) < count.unsqueeze(1)
 
 
 def smallest(sizes: Tensor, candidates: Tensor, count: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Masks learned by scores: which of a layer's weights take part is learned, the weights themselves may stand still.
 
-Every weight has a real-valued score, (K, in, out) like the weights. A rule makes a mask m of 0 and 1 of the scores: those above
+Every weight has a real-valued score, (K, …) like the weights. A rule makes a mask m of 0 and 1 of the scores: those above
 a threshold, or the largest share of a layer. The layer computes y = x(W ⊙ m) + b. A rule has no gradient to speak of, so it is
 passed straight through (Bengio, Léonard & Courville, 2013): with G = ∂L/∂(W ⊙ m), scores S and weights get
 
@@ -23,35 +23,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clcore.methods.parts.pictures import linear_layers
+from clcore.methods.parts.pictures import weight_layers
 from clcore.networks.base import Network
-from clcore.networks.layers import Linear, Recorded, replace_layers
+from clcore.networks.convolution import Conv2d
+from clcore.networks.layers import Linear, Weighted, replace_layers
 from clcore.state import Stateful
 
 
-class MaskedLinear(Linear):
-    """A `Linear` whose weights are seen through a mask.
+class Masked(Weighted):
+    """A layer whose weights are seen through a mask.
 
-    rule   layer → bool mask (K, in, out), from the scores as they are now; None: no mask, the plain layer bit for bit
+    rule   layer → bool mask like the weights, from the scores as they are now; None: no mask, the plain layer bit for bit
     mask   what to use instead of the rule: a finished mask, or a weight's share in several, from 0 to 1 (`looking_through`)
     """
 
-    def __init__(self, plain: Linear):
-        nn.Module.__init__(self)
-        self.inputs, self.outputs, self.tape = plain.inputs, plain.outputs, None
-        self.weight, self.bias = plain.weight, plain.bias
+    def __init__(self, plain: Weighted):
+        self.take_over(plain)
         self.scores = nn.Parameter(torch.zeros_like(plain.weight))
         self.rule: Rule | None = None
         self.mask: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.baddbmm(self.bias.unsqueeze(1), x, self.effective_weight())
-        if self.tape is not None:
-            self.tape.append(Recorded(self, x, y))
-        return y
+        y = self.compute(x, self.effective_weight())
+        return y if self.tape is None else self.recorded(x, y)
 
     def effective_weight(self) -> Tensor:
-        """W ⊙ m, (K, in, out)."""
+        """W ⊙ m, like the weights."""
         if self.mask is not None and self.mask.dtype == torch.bool:
             return torch.where(self.mask, self.weight, 0)  # not a product: what is switched off may be anything
         if self.mask is not None:
@@ -62,16 +59,24 @@ class MaskedLinear(Linear):
 
     @torch.no_grad()
     def current_mask(self) -> Tensor:
-        """The mask that the rule makes of the scores now, (K, in, out) bool."""
+        """The mask that the rule makes of the scores now, bool and like the weights."""
         return self.rule(self)
 
     @property
     def mask_bits(self) -> int:
         """Weights that a mask of this layer decides about."""
-        return self.inputs * self.outputs
+        return self.weight_count
 
 
-Rule = Callable[[MaskedLinear], Tensor]
+class MaskedLinear(Masked, Linear):
+    """A `Linear` behind masks (K, in, out)."""
+
+
+class MaskedConv2d(Masked, Conv2d):
+    """A `Conv2d` behind masks (K, out, in, h, w): every weight of a kernel has a bit of its own."""
+
+
+Rule = Callable[[Masked], Tensor]
 
 
 def above(threshold: float) -> Rule:
@@ -82,12 +87,13 @@ def above(threshold: float) -> Rule:
 def largest(share: float) -> Rule:
     """The share of each layer's weights whose scores are largest in size: exactly ⌊share·n + ½⌋ of n, ties or not."""
 
-    def rule(layer: MaskedLinear) -> Tensor:
-        size = layer.scores[:, : layer.inputs, : layer.outputs].abs().flatten(1)
+    def rule(layer: Masked) -> Tensor:
+        sizes = layer.logical(layer.scores).abs()
+        size = sizes.flatten(1)
         chosen = torch.zeros_like(size, dtype=torch.bool)
         count = int(share * size.shape[1] + 0.5)
         chosen.scatter_(1, size.topk(count, dim=1, sorted=False).indices, True)
-        return _physical(chosen.view(-1, layer.inputs, layer.outputs), layer)
+        return layer.physical(chosen.view(sizes.shape))
 
     return rule
 
@@ -108,19 +114,19 @@ class _StraightThrough(torch.autograd.Function):
         return of_weight, of_scores, None
 
 
-def masked_layers(network: Network, *, head: bool) -> list[MaskedLinear]:
-    """Makes a network's `Linear` layers masked ones with the same weights, the head only if asked to; input side first.
+def masked_layers(network: Network, *, head: bool) -> list[Masked]:
+    """Makes a network's layers masked ones with the same weights, the head only if asked to; input side first.
 
-    They have no rule yet, so the network computes what it did.
+    They have no rule yet, so the network computes what it did. Normalisations have no weights to mask.
     """
-    plain = [layer for layer in linear_layers(network) if head or layer is not network.head]
-    masked = {layer: MaskedLinear(layer) for layer in plain}
+    plain = [layer for layer in weight_layers(network) if head or layer is not network.head]
+    masked = {layer: (MaskedConv2d if isinstance(layer, Conv2d) else MaskedLinear)(layer) for layer in plain}
     replace_layers(network, masked)
     return list(masked.values())
 
 
 @contextmanager
-def looking_through(layers: Sequence[MaskedLinear], masks: Sequence[Tensor] | None) -> Iterator[None]:
+def looking_through(layers: Sequence[Masked], masks: Sequence[Tensor] | None) -> Iterator[None]:
     """Within this block the layers use these masks (None: all their weights), whatever their rules say."""
     before = [(layer.rule, layer.mask) for layer in layers]
     for layer, mask in zip(layers, [None] * len(layers) if masks is None else masks, strict=True):
@@ -132,7 +138,7 @@ def looking_through(layers: Sequence[MaskedLinear], masks: Sequence[Tensor] | No
             layer.rule, layer.mask = rule, mask
 
 
-def scores_optimizer(layers: Sequence[MaskedLinear], lr: float) -> torch.optim.Optimizer:
+def scores_optimizer(layers: Sequence[Masked], lr: float) -> torch.optim.Optimizer:
     """Adam over the scores, without weight decay."""
     return torch.optim.Adam([layer.scores for layer in layers], lr=lr)
 
@@ -146,7 +152,7 @@ class KeptMasks(Stateful):
 
     context_fields = frozenset({"layers"})
 
-    def __init__(self, layers: Sequence[MaskedLinear], tasks: int, replicas: int, device: torch.device):
+    def __init__(self, layers: Sequence[Masked], tasks: int, replicas: int, device: torch.device):
         self.layers = list(layers)
         self.bits: list[list[Tensor] | None] = []
         self.common = torch.zeros(replicas, len(self.layers), tasks, tasks, dtype=torch.long, device=device)
@@ -164,19 +170,19 @@ class KeptMasks(Stateful):
         """The masks that the rules make of the scores now become the next task's; without rules it uses all weights."""
         task = len(self.bits)
         ruled = all(layer.rule is not None for layer in self.layers)
-        self.bits.append([packed(_logical(layer.current_mask(), layer)) for layer in self.layers] if ruled else None)
+        self.bits.append([packed(layer.logical(layer.current_mask())) for layer in self.layers] if ruled else None)
         for at, layer in enumerate(self.layers):
             for other in range(task + 1):
                 both = self._common(task, other, at, layer)
                 self.common[:, at, task, other] = self.common[:, at, other, task] = both
 
     def of(self, task: int) -> list[Tensor] | None:
-        """A task's masks, (K, in, out) bool for each layer; None if it uses all weights."""
+        """A task's masks, bool and like the weights for each layer; None if it uses all weights."""
         if self.bits[task] is None:
             return None
         if self._unpacked is None or self._unpacked[0] != task:  # of the latest task alone: eight times the bits
             masks = [
-                _physical(unpacked(bits, layer.mask_bits).view(-1, layer.inputs, layer.outputs), layer)
+                layer.physical(unpacked(bits, layer.mask_bits).view(layer.logical(layer.weight).shape))
                 for bits, layer in zip(self.bits[task], self.layers, strict=True)
             ]
             self._unpacked = (task, masks)
@@ -199,7 +205,7 @@ class KeptMasks(Stateful):
         either = alone.unsqueeze(1) + alone.unsqueeze(2) - both
         return {"mask_density": used.transpose(1, 2) / sizes, "mask_overlap": both / either.clamp_min(1)}
 
-    def _common(self, task: int, other: int, at: int, layer: MaskedLinear) -> Tensor:
+    def _common(self, task: int, other: int, at: int, layer: Masked) -> Tensor:
         """(K,) weights of layer number `at` that two tasks both use."""
         chosen = [self.bits[t][at] for t in {task, other} if self.bits[t] is not None]
         if not chosen:
@@ -222,13 +228,3 @@ def unpacked(bits: Tensor, entries: int) -> Tensor:
 
 def _places(device: torch.device) -> Tensor:
     return torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=device)
-
-
-def _logical(mask: Tensor, layer: Linear) -> Tensor:
-    return mask[:, : layer.inputs, : layer.outputs]
-
-
-def _physical(mask: Tensor, layer: Linear) -> Tensor:
-    """A mask over a layer's weights as one over its physical weights; dead units have none."""
-    _, rows, columns = layer.weight.shape
-    return F.pad(mask, (0, columns - layer.outputs, 0, rows - layer.inputs))

@@ -23,13 +23,14 @@ from clcore.ui.learn.link import LONGEST_NAME, key, publish_link, value
 from clcore.ui.learn.together import accuracy_and_size
 from clcore.ui.learn.verdict import verdict
 from clcore.ui.links import link_of
-from clcore.ui.live_plot import live_plot
+from clcore.ui.live_plot import Drawing, live_plot
 from clcore.ui.text import _, n_
 
 LAB = "pages/lab/lab.py"
 POLL_SECONDS = 1.0
 LOOK_BACK = 200
 READABLE = 820  # pixels, about 110 letters
+DRAWN = "lesson-drawn"
 NARROW = 64  # pixels: four figures, without step buttons
 
 
@@ -76,7 +77,7 @@ def _lesson(lesson: Lesson) -> None:
     st.session_state[key("step")] = at
     with st.container(horizontal=True, vertical_alignment="center", key="lesson-head"):
         st.button(_("All lessons"), icon=":material/arrow_back:", key="all-lessons", on_click=_open, args=("",))
-        st.subheader(lesson.title, anchor=False, width="content")
+        st.header(lesson.title, anchor=False, width="content")
         if room := value("class"):
             st.badge(_("class {name}").format(name=room), icon=":material/groups:", color="blue")
     with st.container(horizontal=True, vertical_alignment="center", key="steps"):
@@ -133,18 +134,14 @@ def _inputs(question: str, asked: Question, locked: Prediction | None) -> Any:
             _("Your vote"), names, index=None, key=name, format_func=labels.get, disabled=locked is not None
         )
     found = []
-    lowest, start, highest, step = 0.0, 50.0, 100.0, 5.0
-    if asked.metric == "size":
-        start, highest, step = 100.0, 100_000.0, 50.0
-    elif asked.difference:
-        lowest, start = -100.0, 0.0
+    lowest, start, highest, step = _range(asked)
     if asked.kind == "curve":  # short labels: on a phone all stand in one row
         line = st.container(horizontal=True, gap="xsmall", key="lesson-inputs")
         columns, width = [line] * len(asked.labels), NARROW
     else:
         columns, width = st.columns(len(asked.labels)), "stretch"
     for k, (label, column) in enumerate(zip(asked.labels, columns, strict=True)):
-        name = f"level-{question}-{k}"
+        name = _level(question, k)
         if locked is not None:
             st.session_state[name] = locked.answer[k]
         st.session_state.setdefault(name, start)
@@ -156,6 +153,32 @@ def _inputs(question: str, asked: Question, locked: Prediction | None) -> Any:
                 )
             )
     return found
+
+
+def _range(asked: Question) -> tuple[float, float, float, float]:
+    """(its lowest, where a number starts, its highest, the step between two)"""
+    if asked.metric == "size":
+        return 0.0, 100.0, 100_000.0, 50.0
+    return (-100.0, 0.0, 100.0, 5.0) if asked.difference else (0.0, 50.0, 100.0, 5.0)
+
+
+def _level(question: str, k: int) -> str:
+    """The key of the control of a number."""
+    return f"level-{question}-{k}"
+
+
+def _drawing(question: str, asked: Question) -> Drawing | None:
+    """A prediction of numbers can be drawn into the chart; the controls beside it follow."""
+    if asked.kind == "vote":
+        return None
+    lowest, _start, highest, step = _range(asked)
+
+    def heard(numbers: list[float]) -> None:
+        for k, number in enumerate(numbers):
+            st.session_state[_level(question, k)] = number
+        st.session_state[DRAWN] = True
+
+    return Drawing(asked.labels, lowest, highest, step if asked.metric == "size" else 1.0, asked.unit.sign, heard)
 
 
 def _fits(asked: Question, answer: Any) -> bool:
@@ -227,10 +250,12 @@ def _watch(store, step: Step, question: str, mine, answer, rows: list[RunRow], a
 
         @st.fragment(run_every=POLL_SECONDS if live else None, key="lesson-live")
         def watched() -> None:
+            if st.session_state.pop(DRAWN, False):
+                st.rerun()  # the controls stand outside
             now = [the_store().run(i) for i in ids] if live else rows
             if [row.state for row in now] != signature:
                 st.rerun()
-            _chart(step, question, answer, now, crowd)
+            _chart(step, question, answer, now, crowd, drawable=mine is None)
 
         watched()
     if rows and len(rows) == len(step.runs()) and not live:
@@ -238,8 +263,11 @@ def _watch(store, step: Step, question: str, mine, answer, rows: list[RunRow], a
             _told(step, mine, rows)
 
 
-def _chart(step: Step, question: str, answer: Any, rows: list[RunRow], crowd: list[Any]) -> None:
+def _chart(
+    step: Step, question: str, answer: Any, rows: list[RunRow], crowd: list[Any], *, drawable: bool = False
+) -> None:
     asked = step.question
+    drawing = _drawing(question, asked) if drawable else None
     series = [series_of(row.id) for row in rows]
     lines = (
         _truths(asked, series) if len(rows) == len(step.runs()) else [[None] * _width(asked) for _o in asked.options]
@@ -250,8 +278,9 @@ def _chart(step: Step, question: str, answer: Any, rows: list[RunRow], crowd: li
             st.caption(_where(rows, series), width="content")
     ready = series if len(rows) == len(step.runs()) else []
     figure = _figure(asked, question, answer, lines, crowd, rows, ready)
-    live_plot(figure, key=f"prediction-{question.replace('/', '-')}", alt=_alt(step, rows))
-    st.caption(_basis(asked, lines, crowd))
+    live_plot(figure, key=f"prediction-{question.replace('/', '-')}", alt=_alt(step, rows), drawing=drawing)
+    hint = _("Draw your prediction into the chart, or give its numbers.") + " " if drawing else ""
+    st.caption(hint + _basis(asked, lines, crowd))
     with st.expander(_("Show as table"), icon=":material/table:"):
         st.dataframe(prediction_table(asked, answer, lines), hide_index=True,
                      alt=_("Prediction and truth"))  # fmt: skip

@@ -11,7 +11,7 @@ from clcore.catalogue import catalogue
 from clcore.errors import RequestError
 from clcore.ui.learn.lessons import lessons
 from clcore.ui.text import _
-from clcore.ui.url import Query, adopt, publish, read
+from clcore.ui.url import Query, adopt, publish, read, unknown, warn
 from clcore.worked import FORMULAS
 
 PAGE = "learn"
@@ -69,11 +69,7 @@ def _values_of(query: Query) -> dict[str, Any]:
     problems: list[str] = []
     found = dict(DEFAULTS)
     allowed = CHOICES | {"method": [card.name for card in catalogue().methods], "lesson": list(lessons())}
-    for name in query:
-        if name not in DEFAULTS:
-            if not name.startswith("embed"):
-                problems.append(_("`{key}` is unknown").format(key=name))
-            continue
+    for name in filter(DEFAULTS.__contains__, query):
         try:
             got = read(query[name], DEFAULTS[name], list(allowed[name]) if name in allowed else None)
             low, high = RANGES.get(name, (None, None))
@@ -86,11 +82,7 @@ def _values_of(query: Query) -> dict[str, Any]:
             problems.append(f"`{name}`: {error}".rstrip("."))
     if "show" not in query:
         found["show"] = next((view for view, names in OF_VIEW.items() if set(names) & set(query)), DEFAULTS["show"])
-    if problems:
-        st.warning(
-            _("Some of this link could not be used; the defaults stand in:") + " " + "; ".join(problems) + ".",
-            icon=":material/link_off:",
-        )
+    warn(problems + unknown(query, DEFAULTS))
     return {key(name): v for name, v in found.items()}
 
 

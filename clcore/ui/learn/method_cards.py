@@ -44,13 +44,13 @@ def found(search: str) -> list[MethodCard]:
 
 
 def try_it(card: MethodCard) -> dict[str, list[str]]:
-    """The link to the Lab with this method beside fine-tuning, in a scenario that it works in."""
+    """The link to the Lab with this method after fine-tuning, its baseline, in a scenario that it works in."""
     question = next(iter(presets()))
     state = defaults(question)
     if "domain" not in card.scenarios:
         scenario = "class" if "class" in card.scenarios else "task"
         state = defaults(question, "split-digits", [scenario]) | {"scenario": [scenario]}
-    state["method"] = list(dict.fromkeys((card.name, BASELINE)))
+    state["method"] = list(dict.fromkeys((BASELINE, card.name)))
     params = params_of(state | {"question": question})
     return {name: written(v) for name, v in params.items() if v is not None}
 
@@ -72,7 +72,7 @@ def _gallery() -> None:
     for name, (title, idea) in families().items():
         members = [card for card in cards if card.family == name]
         if members:
-            st.markdown(f"#### {title}")
+            st.markdown(f"## {title}")
             st.caption(idea)
             with st.container(key=f"family-{name}"):
                 _grid(members)
@@ -97,7 +97,7 @@ def _choose(name: str) -> None:
 def _card(card: MethodCard, sheet: Sheet | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="card-head"):
         st.button(_("All methods"), icon=":material/arrow_back:", key="all-methods", on_click=_choose, args=("",))
-        st.subheader(card.title, anchor=False, width="content")
+        st.header(card.title, anchor=False, width="content")
         st.badge(families()[card.family].title, color="blue")
         st.page_link(LAB, label=_("Try it in the Lab"), icon=":material/science:", query_params=try_it(card))
     left, right = st.columns([3, 2], gap="large")

@@ -19,7 +19,7 @@ def learn_page() -> None:
         "pictures": _("Pictures to play with"),
     }  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", key="learn-head"):
-        st.subheader(_("Learn"), anchor=False, width="content")
+        st.title(_("Learn"), anchor=False, width="content")
         shown = st.segmented_control(_("Part"), VIEWS, key=key("show"), required=True, format_func=titles.get,
                                      label_visibility="collapsed")  # fmt: skip
     {"lessons": guide, "methods": method_cards, "metrics": metrics_by_hand, "pictures": pictures}[shown]()

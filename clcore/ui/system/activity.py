@@ -11,6 +11,7 @@ import streamlit as st
 from clcore.accounting import readable_bytes
 from clcore.errors import LabError
 from clcore.runner.devices import device_slots
+from clcore.runner.forecast import Start, Waiting, durations, remaining, settings_of, starts
 from clcore.runner.load import Gpu, Processors, cores, disk, gpus, memory, resident
 from clcore.runner.processes import this_host
 from clcore.settings import settings
@@ -25,6 +26,7 @@ from clcore.ui.text import _, n_
 LAB = "pages/lab/lab.py"
 POLL_SECONDS = 2.0
 SHOWN_ROWS, SHOWN_PLACES = 12, 100
+TIMED = 500  # finished runs that are looked at for how long runs take
 LITTLE_DISK = 10**9  # bytes
 
 
@@ -35,7 +37,7 @@ def title_row(store: Store) -> None:
     """The heading and the page's buttons; outside the part that polls, so that no click falls between two ticks."""
     live = store.live_runs()
     with st.container(horizontal=True, vertical_alignment="center", key="system-actions"):
-        st.subheader(_("System"), anchor=False, width="content")
+        st.title(_("System"), anchor=False, width="content")
         st.button(_("Refresh"), icon=":material/refresh:", key="refresh")
         if not any(runner.alive or runner.starting for runner in store.runners()) and st.button(
             _("Start the runner"), icon=":material/power_settings_new:", key="start-runner",
@@ -108,7 +110,7 @@ def _draw(store: Store) -> None:
         with st.container(border=True, key="now"):
             _now(store, active)
         with st.container(border=True, key="queue"):
-            _queue(store, waiting, runners)
+            _queue(store, active, waiting, runners)
     with right:
         with st.container(border=True, key="runners"):
             _runners(runners)
@@ -174,7 +176,9 @@ def _link(experiment: str) -> dict[str, list[str]]:
 # ---- the queue -----------------------------------------------------------------------------------------------------
 
 
-def _queue(store: Store, waiting: Sequence[RunRow], runners: Sequence[RunnerStatus]) -> None:
+def _queue(
+    store: Store, active: Sequence[RunRow], waiting: Sequence[RunRow], runners: Sequence[RunnerStatus]
+) -> None:
     count = n_("{n} run waiting", "{n} runs waiting", len(waiting)) if waiting else _("No run waiting")
     st.markdown(f":material/hourglass_empty: **{count}**")
     if not waiting:
@@ -182,9 +186,10 @@ def _queue(store: Store, waiting: Sequence[RunRow], runners: Sequence[RunnerStat
         return
     busy = in_progress(store.live_runs())
     why = reasons(waiting, busy, runner=any(runner.alive for runner in runners))
+    when = _starts(active, waiting) if any(runner.alive for runner in runners) else [None] * len(waiting)
     shown = list(waiting[:SHOWN_PLACES])
     st.dataframe(
-        queue_frame(shown, why[:SHOWN_PLACES], me()), hide_index=True, key="places",
+        queue_frame(shown, why[:SHOWN_PLACES], when[:SHOWN_PLACES], me()), hide_index=True, key="places",
         height=min(38 + 35 * len(shown), 400), column_config=_columns(),
         alt=_("The queue in the order in which its runs will start"),
     )  # fmt: skip
@@ -194,7 +199,25 @@ def _queue(store: Store, waiting: Sequence[RunRow], runners: Sequence[RunnerStat
     mine = [row.place for row in waiting if me() and row.owner == me()]
     if mine:
         words.append(_("Your next run is in place {n}.").format(n=mine[0]))
+    words.append(_("Starts: from the progress of the runs at work and the times of finished runs with the same settings here, "
+                   "if nobody else queues; unknown where nothing like it has been timed."))  # fmt: skip
     st.caption(" ".join(words))
+
+
+def _starts(active: Sequence[RunRow], waiting: Sequence[RunRow]) -> list[Start | None]:
+    """When the waiting runs will start on this host, where others may start them earlier."""
+    known, at = _durations(settings().database_url), datetime.now(UTC)
+    busy: dict[str, list[float | None]] = {}
+    for row in active:
+        if row.state != "paused" and row.slot and row.host in ("", this_host()):  # a paused one has left its place
+            elapsed = (at - row.started).total_seconds() if row.started else 0.0
+            busy.setdefault(row.slot, []).append(remaining(row, elapsed, known))
+    return starts([Waiting(row.device, settings_of(row.spec_json)) for row in waiting], _slots(), busy, known)
+
+
+@st.cache_data(show_spinner=False, ttl=15, max_entries=4)
+def _durations(url: str) -> dict[tuple[str, str], float]:
+    return durations(the_store().runs(states={"finished"}, results=False, limit=TIMED))
 
 
 def _columns() -> dict:
@@ -202,9 +225,10 @@ def _columns() -> dict:
     return {
         "place": c.NumberColumn(_("Place"), width=50),
         "who": c.TextColumn(_("Who"), width=90),
-        "run": c.TextColumn(_("Run"), width=270),
+        "run": c.TextColumn(_("Run"), width=255),
         "device": c.TextColumn(_("Device"), width=55),
         "waits": c.TextColumn(_("Waits"), width=55),
+        "starts": c.TextColumn(_("Starts"), width=110),
         "why": c.TextColumn(_("Why"), width=335),
     }
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import streamlit as st
 
 from clcore.settings import settings
-from clcore.store import RunRow, Store
+from clcore.store import Classroom, RunRow, Store
+from clcore.text import in_this_language
 from clcore.ui import classroom, states
+from clcore.ui.learn.collected import predictions_frame
 from clcore.ui.system.waiting import title_of
 from clcore.ui.text import _, n_
 
@@ -32,6 +34,8 @@ def class_panel(store: Store) -> None:
             _instructor()
         with shown:
             _shown(store)
+        if classroom.is_instructor():
+            _predictions(store)
 
 
 def _instructor() -> None:
@@ -73,6 +77,25 @@ def _shown(store: Store) -> None:
         st.button(_("Show it to the class"), icon=":material/cast_for_education:", key="show",
                   on_click=_show_chosen, args=(store,))  # fmt: skip
         st.button(_("Stop showing"), key="unshow", disabled=now is None, on_click=classroom.show, args=(store, None))
+
+
+def _predictions(store: Store) -> None:
+    """What a class has locked in the lessons, as a file."""
+    st.markdown(f"**{_('Predictions of a class')}**")
+    kept = Classroom.in_database(store)
+    rooms = kept.rooms()
+    if not rooms:
+        st.caption(_("No class has locked a prediction yet. A lesson's link with the name of a class collects them."))
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        words = {room: f"{room} · {n_('{n} prediction', '{n} predictions', n)}" for room, n in rooms.items()}
+        room = st.selectbox(_("Class"), list(words), format_func=words.get, key="room", width=300)
+        st.download_button(
+            _("Download as CSV"), in_this_language(lambda: predictions_frame(kept.collected(room)).to_csv(index=False)),
+            file_name="predictions.csv", mime="text/csv", on_click="ignore", icon=":material/download:", key="room-csv",
+            help=_("A row for every number or vote: lesson, step, who, what was asked, what was predicted, and when it was "
+                   "locked."),
+        )  # fmt: skip
 
 
 def _show_chosen(store: Store) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from clcore.catalogue import catalogue, scenario_word
 from clcore.errors import LabError
+from clcore.runner.forecast import Start
 from clcore.store import ACTIVE, LiveRun, RunRow
 from clcore.ui.classroom import owner_words
 from clcore.ui.states import duration
@@ -55,7 +56,19 @@ def reasons(waiting: Sequence[RunRow], busy: Mapping[str, int], *, runner: bool)
     return told
 
 
-def queue_frame(waiting: Sequence[RunRow], why: Sequence[str], person: str = "") -> pd.DataFrame:
+def start_words(start: Start | None) -> str:
+    """When a run will start, as far as anybody knows."""
+    if start is None:
+        return _("unknown")
+    if start.seconds < 1:
+        return _("now")
+    time = duration(start.seconds)
+    return _("within {time}").format(time=time) if start.latest else _("in about {time}").format(time=time)
+
+
+def queue_frame(
+    waiting: Sequence[RunRow], why: Sequence[str], starts: Sequence[Start | None], person: str = ""
+) -> pd.DataFrame:
     """One row a waiting run. `person`: whose runs are marked as the reader's own."""
     at = datetime.now(UTC)
     return pd.DataFrame(
@@ -66,6 +79,7 @@ def queue_frame(waiting: Sequence[RunRow], why: Sequence[str], person: str = "")
             "run": [title_of(row) for row in waiting],
             "device": [row.device for row in waiting],
             "waits": [duration((at - row.created).total_seconds()) for row in waiting],
+            "starts": [start_words(start) for start in starts],
             "why": list(why),
         }
     )  # fmt: skip
