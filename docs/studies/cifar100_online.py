@@ -1,6 +1,6 @@
 """Split CIFAR-100 in 20 tasks of 5 classes, each example seen once: the protocol of GEM and A-GEM on a smaller network.
 
-Their conditions: natural order, task scenario, batch 10, SGD, one epoch, 2500 examples a task, inputs 0..1 without augmentation.
+Their conditions: natural order, task scenario, batch 10, SGD, one epoch, 2500 examples a task, inputs 0..1, no augmentation.
 Theirs is the reduced ResNet-18, which takes about 15 minutes a network on one core here; these rows train the small
 convolutional network of two blocks (210,084 numbers), so that the published figures stand beside for orientation. A-GEM as
 recorded by continual-learning-baselines (Chaudhry et al., ICLR 2019): memory of 65 a task.

@@ -12,7 +12,9 @@ from docs.studies.split_mnist_hsu import CONDITIONS as _HSU
 TITLE = "Split MNIST, class scenario, replay"
 CONDITIONS = _HSU
 _SEEDS = tuple(range(5))
-_SHORT = "the source trains 2000 steps a task, this table 4 epochs, which are about 340: trained as long, it is at 79.2 (next table)"
+_SHORT = (
+    "the source trains 2000 steps a task, this table 4 epochs, which are about 340: trained as long, it is at 79.2 (next table)"
+)
 _OTHER = "cause not found; trained as long as the source it is at 85.3 (next table), so the length is not it"
 CLAIMS = [
     Claim("er", "class", 90.78, 0.85, 10, memory=1100, seeds=_SEEDS),
