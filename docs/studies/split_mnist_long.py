@@ -2,8 +2,8 @@
 
 Their protocol: MLP 784-400-400, Adam 1e-3, batch 128, 2000 steps a task, 100 examples a class, softmax over all classes
 from the start (iCaRL: those seen). 24 epochs are 2000 steps of a task of 10,800 examples; labels are not shuffled here. DGR's
-published figure is Hsu et al.'s. Three seeds: this table asks whether the length of training is what separates the table of 4 epochs
-from the published figures.
+published figure is Hsu et al.'s. Three seeds: this table asks whether the length of training is what separates the table of 4
+epochs from the published figures.
 """
 
 from docs.claims import Claim
