@@ -42,10 +42,12 @@ def _accuracy(found: Sequence[Group], labels: Names) -> None:
             _("Over"), AXES, key="over", required=True,
             format_func={"tasks": _("tasks"), "examples": _("examples"), "seconds": _("time")}.get,
         )  # fmt: skip
-        smoothing = st.select_slider(
-            _("Smoothing"), SMOOTHINGS, key="smooth", width=170, disabled=points == ENDS, format_func=lambda w: f"{w:g}",
-            help=_("Weight of the past in an exponential moving average of each seed's curve. Ends of tasks are not smoothed."),
-        )  # fmt: skip
+        smoothing = st.session_state["smooth"] = st.session_state.get("smooth", SMOOTHINGS[0])  # also while it is not drawn
+        if points == LIVE:
+            smoothing = st.select_slider(
+                _("Smoothing"), SMOOTHINGS, key="smooth", width=170, format_func=lambda w: f"{w:g}",
+                help=_("Weight of the past in an exponential moving average of each seed's curve."),
+            )  # fmt: skip
         seeds = st.toggle(_("seeds"), key="lines")
         band = st.toggle(_("95 % bands"), key="bands")
     left, right = st.columns(2)
