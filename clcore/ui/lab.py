@@ -41,6 +41,7 @@ def action_row(store: Store, specs: Sequence[RunSpec], rows: Sequence[RunRow]) -
                 help=_("Sets the controls to what this experiment was asked for, to change something and run it again."),
             )  # fmt: skip
         _link()
+    with st.container(horizontal=True, vertical_alignment="center", key="plan"):  # a row of its own: its words come and go
         if specs:
             _plan(store, specs, rows)
     with st.container(key="refusal"):  # always there: what comes and goes above a chart would draw it anew

@@ -42,7 +42,7 @@ def _accuracy(found: Sequence[Group], labels: Names) -> None:
             _("Over"), AXES, key="over", required=True,
             format_func={"tasks": _("tasks"), "examples": _("examples"), "seconds": _("time")}.get,
         )  # fmt: skip
-        smoothing = 0.0  # ends of tasks are not smoothed
+        smoothing = st.session_state["smooth"] = st.session_state.get("smooth", SMOOTHINGS[0])  # also while it is not drawn
         if points == LIVE:
             smoothing = st.select_slider(
                 _("Smoothing"), SMOOTHINGS, key="smooth", width=170, format_func=lambda w: f"{w:g}",
@@ -55,7 +55,7 @@ def _accuracy(found: Sequence[Group], labels: Names) -> None:
         st.markdown(f"**{_('Average accuracy over the tasks seen')}**")
         ends = {} if over == AXES[0] else {group.newest.id: ends_of(group.newest) for group in found}
         figure, frame = figures.averages(
-            found, labels, series=series_of if points == LIVE else None, smoothing=smoothing,
+            found, labels, series=series_of if points == LIVE else None, smoothing=smoothing if points == LIVE else 0.0,
             axis=over, ends=ends, seeds=seeds, band=band, revision="averages",
         )  # fmt: skip
         live_plot(figure, "averages-figure", alt=_("Average accuracy over the tasks seen so far, a line per group."))
@@ -74,7 +74,7 @@ def _curve_notes(
 ) -> list[str]:
     notes = [figures.caption(found)]
     notes.append(_("Evaluated on a part of the test data.") if points == LIVE else _("All test data."))
-    if smoothing:
+    if points == LIVE and smoothing:
         notes.append(_("Smoothed with weight {w}: the table has the numbers as drawn.").format(w=f"{smoothing:g}"))
     if over == "examples":
         notes.append(_("Examples of the stream that one network has trained on, replayed ones not counted."))
