@@ -54,6 +54,13 @@ def test_a_prediction_is_drawn_with_the_pointer_or_the_keyboard_and_then_locked(
     lab = new_page(server, "/learn", lesson="springs")
     lab.page.locator(".lab-board input").nth(4).wait_for(state="attached")
     lab.settle()
+    places = []
+
+    def at_rest() -> bool:
+        places.append(tuple(lab.page.locator(".lab-board").bounding_box().values()))
+        return len(places) > 10 and len(set(places[-10:])) == 1
+
+    lab.until(at_rest)  # a page that is still being laid out would move from under the pointer
     box = lab.page.locator(".lab-board").bounding_box()
     columns = lab.page.locator(".lab-board label").evaluate_all("all => all.map(one => one.getBoundingClientRect().x + 14)")
     heights = [0.05, 0.3, 0.5, 0.7, 0.9]  # from the top
