@@ -70,8 +70,13 @@ def test_a_prediction_is_drawn_with_the_pointer_or_the_keyboard_and_then_locked(
         lab.page.mouse.move(x, box["y"] + share * box["height"])
     lab.page.mouse.up()
     fields = [lab.page.get_by_label(f"T{k}, %", exact=True) for k in range(1, 6)]
-    drawn = lab.until(lambda: (found := [float(field.input_value()) for field in fields])[4] != 50 and found)
-    assert all(abs(value - 104 * (1 - share)) <= 2 for value, share in zip(drawn, heights, strict=True)), drawn
+    wanted = [104 * (1 - share) for share in heights]
+
+    def as_drawn() -> list[float] | None:
+        found = [float(field.input_value()) for field in fields]
+        return found if all(abs(value - wish) <= 2 for value, wish in zip(found, wanted, strict=True)) else None
+
+    drawn = lab.until(as_drawn)
     slider = lab.page.locator(".lab-board input").nth(2)
     slider.focus()
     slider.press("ArrowUp")
