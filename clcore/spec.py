@@ -320,6 +320,12 @@ def check_method(choice: MethodChoice, scenario: str, network: NetworkChoice = _
               "out.").format(method=choice.name, parts=_(" and ").join(keepers))
         )  # fmt: skip
     check_composable(choice.parts, [card.composable for card in choice.cards])
+    own_data = next((card.name for card in choice.cards if "phases" in card.owns), None)
+    if scenario == "task-free" and len(choice.parts) > 1 and own_data is not None:
+        raise RequestError(
+            f"{choice.name} cannot be combined in the task-free scenario: {own_data} trains on data of its own choosing, so "
+            "the others never see the stream pass. Leave one out."
+        )
     check_seams(choice.parts, [card.owns for card in choice.cards])
     for key in choice.settings:
         part, _dot, name = key.partition(".")

@@ -225,5 +225,6 @@ def _dreams(batch: Batch) -> Batch | None:
 
 def _within_0_1(stream: Stream) -> bool:
     inputs = stream.examples.inputs
-    low, high = (float(value) * inputs.scale + inputs.shift for value in inputs.data.aminmax())
-    return low >= -1e-6 and high <= 1 + 1e-6
+    # Scale and shift are one number, or one for each input where colours or features are standardised by themselves.
+    low, high = (torch.as_tensor(float(value) * inputs.scale + inputs.shift) for value in inputs.data.aminmax())
+    return float(low.min()) >= -1e-6 and float(high.max()) <= 1 + 1e-6

@@ -411,3 +411,9 @@ def test_tables_of_a_course_count_as_memory():
     part = build(PermutedDigits, train_per_task=160, tasks=3).course.part(0, 2)
     real = sum(t.nbytes for t in (part.table, part.all_tasks(), part.fresh))
     assert course_bytes(free, benchmark) == 3 * real
+
+
+@pytest.mark.parametrize("name", ["joint+ewc", "joint+er", "gdumb+ewc"])
+def test_who_trains_on_data_of_its_own_has_no_companion(name):
+    with pytest.raises(RequestError, match="never see the stream pass"):
+        digits_run(name, scenario="task-free")

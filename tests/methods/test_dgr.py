@@ -1,10 +1,13 @@
 """Deep generative replay: dreams instead of memories."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from clcore.errors import RequestError
+from clcore.methods import dgr
 from clcore.methods.parts.distillation import batch_mean
 from clcore.state import leaves
 from tests.methods.test_lwf import first_examples, stir
@@ -203,6 +206,15 @@ def test_a_binary_decoder_needs_inputs_from_0_to_1():
         with pytest.raises(RequestError, match="choose gaussian"):
             learner_for(digits("domain", {"dgr.decoder": "binary"}, **case))
         learner_for(digits("domain", **case))
+
+
+def test_colours_that_are_standardised_one_by_one_are_not_from_0_to_1():
+    data = torch.tensor([[0, 0, 255], [255, 128, 0]], dtype=torch.uint8)
+    three = lambda scale, shift: SimpleNamespace(  # noqa: E731
+        examples=SimpleNamespace(inputs=SimpleNamespace(data=data, scale=torch.tensor(scale), shift=torch.tensor(shift)))
+    )
+    assert dgr._within_0_1(three([1 / 255] * 3, [0.0] * 3))
+    assert not dgr._within_0_1(three([1 / 255, 1 / 64, 1 / 255], [0.0, -2.0, 0.0]))
 
 
 @pytest.mark.parametrize("answers, gain", [("hard", 0.3), ("soft", 0.3)])
