@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from urllib.error import URLError
 
 import pytest
 
@@ -24,3 +25,23 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def double_precision():
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """No address answers."""
+    from clcore.benchmarks import downloads
+
+    def refuse(url):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(downloads, "_open", refuse)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from clcore.knobs import Knobs
+from clcore.networks.layers import Layer
 from clcore.networks.norms import BatchNorm2d
 
 
@@ -54,9 +55,9 @@ class Network(nn.Module, ABC):
         """
 
     @property
-    @abstractmethod
     def parameter_count(self) -> int | Tensor:
         """Trained numbers of one replica that are in use, dead units left out; a tensor (K,) where replicas differ."""
+        return sum(layer.parameter_count for layer in self.modules() if isinstance(layer, Layer))
 
     @cached_property
     def batch_norms(self) -> list[BatchNorm2d]:

@@ -36,10 +36,6 @@ class MLP(Network):
     def widths(self) -> tuple[int, ...]:
         return (self.layers[0].weight.shape[1], *(layer.width for layer in self.layers), self.outputs)
 
-    @property
-    def parameter_count(self) -> int:
-        return sum(layer.parameter_count for layer in self.layers)
-
     @classmethod
     def count_parameters(cls, input_shape: Sequence[int], outputs: int, hidden: Sequence[int]) -> int:
         return connected_numbers((math.prod(input_shape), *hidden, outputs))

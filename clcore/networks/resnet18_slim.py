@@ -18,7 +18,6 @@ from clcore.knobs import Knobs, knob
 from clcore.networks.base import Network
 from clcore.networks.convolution import Conv2d, conv_numbers
 from clcore.networks.fully_connected import connected, through
-from clcore.networks.layers import Layer
 from clcore.networks.norms import make_norm, norm_numbers
 from clcore.networks.pictures import flattened, picture_shape, side_by_side
 
@@ -87,10 +86,6 @@ class ResNet18Slim(Network):
     @property
     def widths(self) -> tuple[int, ...]:
         return ()
-
-    @property
-    def parameter_count(self) -> int:
-        return sum(layer.parameter_count for layer in self.modules() if isinstance(layer, Layer))
 
     @classmethod
     def count_parameters(

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from clcore.networks.base import Network
 from clcore.networks.convolution import Conv2d, conv_numbers
 from clcore.networks.fully_connected import connected, connected_numbers, through
-from clcore.networks.layers import Layer
 from clcore.networks.norms import Norm, make_norm, norm_numbers
 from clcore.networks.pictures import flattened, picture_shape, side_by_side
 
@@ -52,10 +51,6 @@ class Stacked(Network):
     @property
     def widths(self) -> tuple[int, ...]:
         return ()
-
-    @property
-    def parameter_count(self) -> int:
-        return sum(layer.parameter_count for layer in self.modules() if isinstance(layer, Layer))
 
     @classmethod
     def count_parameters(

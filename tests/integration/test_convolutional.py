@@ -43,13 +43,6 @@ GRIDS = pytest.mark.parametrize("method, grid", [
 ])  # fmt: skip
 
 
-@pytest.fixture
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 @EVERY_NETWORK
 @GRIDS
 def test_a_replica_alone_is_the_same_as_among_others(network, method, grid, double_precision):

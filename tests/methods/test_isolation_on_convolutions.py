@@ -117,13 +117,6 @@ def test_interrupted_and_resumed_it_ends_the_same(method, tmp_path):
     assert_resumes(run, tmp_path / "checkpoint")
 
 
-@pytest.fixture
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 @METHODS
 def test_a_replica_alone_is_the_same_as_among_others(method, double_precision):
     run = run_of(method, CNN_GROUP, seeds=range(4))

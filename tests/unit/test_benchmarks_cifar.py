@@ -5,7 +5,6 @@ import io
 import pickle
 import tarfile
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -70,14 +69,6 @@ def server(tiny, monkeypatch):
 
     monkeypatch.setattr(downloads, "_open", answer)
     return asked
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    def refuse(url):
-        raise URLError("Name or service not known")
-
-    monkeypatch.setattr(downloads, "_open", refuse)
 
 
 def load(folder, progress=lambda message, share: None):

@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 import torch
@@ -65,14 +64,6 @@ def tiny(files, monkeypatch):
     made = type("TinyMNIST", (datasets.MNIST,), {"resources": resources, "mirrors": ["http://mirror.invalid/"]})
     monkeypatch.setattr(datasets, "TinyMNIST", made, raising=False)
     return made
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    def refuse(url):
-        raise URLError("Name or service not known")
-
-    monkeypatch.setattr(downloads, "_open", refuse)
 
 
 @pytest.fixture

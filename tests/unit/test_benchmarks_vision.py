@@ -5,7 +5,6 @@ import hashlib
 import io
 import zipfile
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -35,14 +34,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def quiet(message, share):
     """A progress that nobody watches."""
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    def refuse(url):
-        raise URLError("Name or service not known")
-
-    monkeypatch.setattr(downloads, "_open", refuse)
 
 
 @pytest.fixture

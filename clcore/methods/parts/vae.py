@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clcore.methods.parts.binary import cross_entropy, sigmoid
+from clcore.networks.fully_connected import connected, through
 from clcore.networks.layers import Linear
 from clcore.state import Stateful
 
@@ -41,7 +42,7 @@ class VAE(nn.Module, Stateful):
     ):
         super().__init__()
         self.inputs, self.latent = inputs, latent
-        self.encoder = _layers(inputs, hidden, generators)
+        self.encoder = connected(inputs, hidden, generators)
         logical, physical = (hidden[-1], self.encoder[-1].width) if hidden else (inputs, inputs)
         self.mean = Linear(logical, latent, generators, physical)
         self.log_variance = Linear(logical, latent, generators, physical)
@@ -78,7 +79,8 @@ class VAE(nn.Module, Stateful):
     @property
     def parameter_count(self) -> int:
         """Trained numbers of one replica, dead units left out."""
-        return _parameters([*self.encoder, self.mean, self.log_variance]) + self.decoder.parameter_count
+        own = sum(layer.parameter_count for layer in (*self.encoder, self.mean, self.log_variance))
+        return own + self.decoder.parameter_count
 
 
 class Decoder(nn.Module):
@@ -89,7 +91,7 @@ class Decoder(nn.Module):
     ):
         super().__init__()
         self.inputs, self.binary = inputs, binary
-        self.layers = _layers(latent, (*hidden, inputs), generators)
+        self.layers = connected(latent, (*hidden, inputs), generators)
 
     def forward(self, z: Tensor) -> Tensor:
         found = self._outputs(z)
@@ -103,24 +105,8 @@ class Decoder(nn.Module):
         return (found - x).square().mean(-1)
 
     def _outputs(self, z: Tensor) -> Tensor:
-        for layer in self.layers[:-1]:
-            z = torch.relu(layer(z))
-        return self.layers[-1](z)[..., : self.inputs]
+        return through(self.layers, z)
 
     @property
     def parameter_count(self) -> int:
-        return _parameters(self.layers)
-
-
-def _layers(inputs: int, widths: Sequence[int], generators: Sequence[torch.Generator]) -> nn.ModuleList:
-    layers = nn.ModuleList()
-    logical = physical = inputs
-    for width in widths:
-        layer = Linear(logical, width, generators, physical)
-        layers.append(layer)
-        logical, physical = width, layer.width
-    return layers
-
-
-def _parameters(layers: Sequence[Linear]) -> int:
-    return sum((layer.inputs + 1) * layer.outputs for layer in layers)
+        return sum(layer.parameter_count for layer in self.layers)
