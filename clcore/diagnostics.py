@@ -45,6 +45,7 @@ def settings_in_effect() -> list[Setting]:
         "CLCORE_HOME": str(here.home),
         "CLCORE_DATA_DIR": str(here.data_dir),
         "CLCORE_DATABASE_URL": _without_password(here.database_url),
+        "CLCORE_CUDA_GRAPHS": "1" if here.cuda_graphs else "0",
         "CLCORE_RUNS_PER_PERSON": "" if here.runs_per_person is None else str(here.runs_per_person),
         "CLCORE_INSTRUCTOR_CODE": "set" if here.instructor_code else "",
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from clcore import registry
+from clcore.batch import Batch
 from clcore.benchmarks.base import Benchmark, Task
 from clcore.control import Control
 from clcore.errors import RequestError
@@ -29,6 +30,8 @@ from clcore.optimizers import make_optimizer, steps_of
 from clcore.pictures import Pictures
 from clcore.probe import Probe
 from clcore.randomness import Generators
+from clcore.recorded_step import FEWEST_STEPS, RecordedStep, make_capturable, training_stream
+from clcore.settings import settings
 from clcore.spec import Replica, RunSpec
 from clcore.state import StandStill, Stateful, drop_caches, leaves
 from clcore.watch import Watch
@@ -142,6 +145,7 @@ class Learner:
         self.clock = self.counters.clock(control)
         self.pictures = Pictures(self, benchmark.facts.class_names)
         self._last_step = 0
+        self._records = self.device.type == "cuda" and self.method.static_step and settings().cuda_graphs
         self._kept_optimizers: list[torch.optim.Optimizer] | None = None
 
     def learn(self, task: Task) -> None:
@@ -194,7 +198,9 @@ class Learner:
         watch = Watch(self, task, phase, batches)
         try:
             guard = Guard(self._frozen(task, phase, batches.tasks))
-            self._steps(batches, self._optimizers(phase), guard, watch, self._strokes(task) if passing else {})
+            optimizers, strokes = self._optimizers(phase), self._strokes(task) if passing else {}
+            with training_stream(self.device) if self._records else nullcontext():
+                self._steps(batches, optimizers, guard, watch, strokes)
         finally:
             watch.settle()
             self._batches = None
@@ -253,11 +259,8 @@ class Learner:
         take_steps, lr = steps_of(optimizers), optimizers[0].param_groups[0]["lr"]
         still = StandStill(len(self.seeds))
         state = (parameters, self.classifier.network.statistics, method, self.generators, _Moments(optimizers))
-        for step, batch in enumerate(batches):
-            control.at_step()
-            if step == watch.next_end:
-                still.hold(watch.through(step), *state)
-            batch = method.mix(batch)
+
+        def learn_from(batch: Batch) -> Terms:
             terms: Terms = {"task": method.task_loss(batch), **method.terms(batch)}
             _backward(terms, parameters)
             method.edit_gradients(batch)
@@ -266,9 +269,20 @@ class Learner:
             method.after_step(batch, lr)
             if guard:
                 guard.restore()
+            return terms
+
+        repeats = self._records and watch.total >= FEWEST_STEPS
+        recorded = RecordedStep(learn_from)
+        for step, batch in enumerate(batches):
+            control.at_step()
+            if step == watch.next_end:
+                still.hold(watch.through(step), *state)
+            batch = method.mix(batch)
+            terms = (recorded if repeats and step + 1 < watch.total and step not in strokes else learn_from)(batch)
             watch.saw(batch, terms)
             if step in strokes:
                 self._strike(strokes[step])
+                recorded = RecordedStep(learn_from)  # what a method consolidates lies elsewhere now
             if watch.due(step):
                 if len(lost := watch.diverged(step, terms, lr, parameters)):
                     self._park(lost, *state)
@@ -362,7 +376,11 @@ class Learner:
 
     def _fresh_optimizers(self, phase: Phase) -> list[torch.optim.Optimizer]:
         parameters = list(self.classifier.network.parameters())
-        return phase.optimizers(parameters) if phase.optimizers else [make_optimizer(self.run.optimizer, parameters)]
+        found = phase.optimizers(parameters) if phase.optimizers else [make_optimizer(self.run.optimizer, parameters)]
+        if self._records:
+            for optimizer in found:
+                make_capturable(optimizer)
+        return found
 
     def _frozen(self, task: Task, phase: Phase, trained: tuple[int, ...]) -> dict[torch.nn.Parameter, Tensor]:
         """The phase's frozen entries, and in the task scenario the output units of tasks that are not trained on.

@@ -3,6 +3,7 @@
 `CLCORE_HOME`             database, checkpoints, logs (default ./runs)
 `CLCORE_DATA_DIR`         data sets (default ./data)
 `CLCORE_DATABASE_URL`     SQLAlchemy URL of the run store (default: SQLite inside CLCORE_HOME)
+`CLCORE_CUDA_GRAPHS`      0: a GPU takes every training step as Python asks for it (default 1: recorded ones where possible)
 
 For a class, both unset by default:
 `CLCORE_RUNS_PER_PERSON`  how many runs one person may have queued or running at a time
@@ -18,7 +19,8 @@ from pathlib import Path
 from clcore.errors import RequestError
 
 VARIABLES = (
-    "CLCORE_HOME", "CLCORE_DATA_DIR", "CLCORE_DATABASE_URL", "CLCORE_RUNS_PER_PERSON", "CLCORE_INSTRUCTOR_CODE",
+    "CLCORE_HOME", "CLCORE_DATA_DIR", "CLCORE_DATABASE_URL", "CLCORE_CUDA_GRAPHS", "CLCORE_RUNS_PER_PERSON",
+    "CLCORE_INSTRUCTOR_CODE",
 )  # fmt: skip
 
 
@@ -27,6 +29,7 @@ class Settings:
     home: Path
     data_dir: Path
     database_url: str
+    cuda_graphs: bool = True
     runs_per_person: int | None = None
     instructor_code: str | None = field(default=None, repr=False)  # never printed
 
@@ -37,7 +40,14 @@ def settings() -> Settings:
     data_dir = Path(os.environ.get("CLCORE_DATA_DIR") or "data").expanduser().absolute()
     url = os.environ.get("CLCORE_DATABASE_URL") or f"sqlite:///{home / 'runs.db'}"
     code = os.environ.get("CLCORE_INSTRUCTOR_CODE", "").strip()
-    return Settings(home, data_dir, url, _limit("CLCORE_RUNS_PER_PERSON"), code or None)
+    return Settings(home, data_dir, url, _switch("CLCORE_CUDA_GRAPHS"), _limit("CLCORE_RUNS_PER_PERSON"), code or None)
+
+
+def _switch(variable: str) -> bool:
+    text = os.environ.get(variable, "").strip() or "1"
+    if text not in ("0", "1"):
+        raise RequestError(f"{variable} = '{text}' is not allowed: give 0 or 1, or leave it unset.")
+    return text == "1"
 
 
 def _limit(variable: str) -> int | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.serialization import default_restore_location as restored
 
 import clcore
 from clcore import accounting, capacity, metrics, provenance, registry
@@ -284,7 +285,7 @@ class _Session:
         if self.checkpoint is None or not self.checkpoint.exists():
             return None
         with self._refusing():
-            place = lambda storage, where: storage if where == "cpu" else storage.to(self.device)  # noqa: E731
+            place = lambda storage, where: storage if where == "cpu" else restored(storage, str(self.device))  # noqa: E731
             state = torch.load(self.checkpoint, map_location=place, weights_only=True)
             if state["version"] != _CHECKPOINT_VERSION or state["spec"] != self.run.model_dump_json():
                 raise TrainingError("it belongs to another run or another version of the program")

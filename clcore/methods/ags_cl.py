@@ -57,6 +57,7 @@ class AGSCL(Method):
         r"+\lambda\sum_{\Omega_n>0}\Omega_n\lVert v_n-\hat v_n\rVert"
     )
     stores = "the previous weights of the hidden neurons, and one number per neuron: how busy it was"
+    static_step = True
     needs_boundaries = True
     freezes = True
     sweep = (0.0, 0.3, 1.0, 3.0, 10.0, 100.0, 1000.0, 10_000.0)

@@ -104,6 +104,10 @@ class Method(Stateful):
     )
     composable: ClassVar[bool] = True  # False where others' view of "the weights" ends: it grows, has masks or gates
     vectorized: ClassVar[bool] = True
+    # Whether every step of a phase, after the first few, is the same operations on the same tensors, given the mini-batch: from
+    # `task_loss` to `after_step` nothing depends on Python numbers that change, nothing waits for the device, and what Python
+    # itself remembers is after one step as after another. Then a GPU may repeat a recorded step (recorded_step.py).
+    static_step: ClassVar[bool] = False
     whole_epochs: ClassVar[int] = 1  # multiples of it are free of rounding where phases take parts of the run's epochs
     copies: ClassVar[int] = 8  # of the weights at the most, optimizer and step included: for estimates of memory
     predicts_unseen: ClassVar[bool] = True

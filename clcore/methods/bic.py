@@ -53,6 +53,7 @@ class BiC(Method):
         r"z_i\mapsto\alpha_t z_i+\beta_t\ \text{for the classes of task } t"
     )
     stores = "the memory's examples, a copy of the network as it was before the task, and two numbers per task"
+    static_step = True
     needs_boundaries = True
     uses_memory = True
 

@@ -135,5 +135,9 @@ class Composition(Method):
         return any(part.uses_memory for part in self.parts.values())
 
     @property
+    def static_step(self) -> bool:  # type: ignore[override]
+        return all(part.static_step for part in self.parts.values())
+
+    @property
     def freezes(self) -> bool:  # type: ignore[override]
         return any(part.freezes for part in self.parts.values())

@@ -55,6 +55,10 @@ class ER(Method):
         if self.online:
             self.memory.check_streaming()
 
+    @property
+    def static_step(self) -> bool:  # type: ignore[override]
+        return not self.online
+
     def mix(self, batch: Batch) -> Batch:
         replayed = self.memory.draw(self.hyper.replay_batch or self.context.batch_size, ahead=1 if self.online else 32)
         return batch if replayed is None else batch.with_replay(replayed)

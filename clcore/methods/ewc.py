@@ -26,6 +26,7 @@ class EWC(Method):
     paper = "Kirkpatrick et al., PNAS 2017"
     formula = r"\mathcal L_t(\theta)+\frac{\lambda}{2}\sum_{s<t}\sum_i F_{s,i}\,(\theta_i-\theta^*_{s,i})^2"
     stores = "two numbers per weight: its stiffness and where it is held"
+    static_step = True
     needs_boundaries = True
     sweep = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 

@@ -14,3 +14,4 @@ class Finetune(Method):
     scenarios = ("task", "domain", "class", "task-free")
     paper = "McCloskey & Cohen, Psychology of Learning and Motivation 1989"
     formula = r"\min_\theta\ \mathcal L_t(\theta)"
+    static_step = True

@@ -36,6 +36,7 @@ class GDumb(Method):
         r"M_t\subset\bigcup_{s\le t}D_s\ \text{with as many of every class as fit}"
     )
     stores = "the memory's examples"
+    static_step = True
     uses_memory = True
 
     class Hyper(Knobs):

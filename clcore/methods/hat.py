@@ -61,6 +61,7 @@ class HAT(Method):
         r"g_{ij}\leftarrow\big(1-\min(a_i^{<t},a_j^{<t})\big)\,g_{ij}"
     )
     stores = "a gate per hidden neuron and task: one bit if they are hard"
+    static_step = True
     needs_boundaries = True
     freezes = True
     composable = False
@@ -114,7 +115,7 @@ class HAT(Method):
             self._paces = self._epoch(batch.passes)
             self._step = 0
         for layer in self.gated:
-            layer.pace = self._paces[self._step]
+            layer.pace.copy_(self._paces[self._step])
         self._step += 1
         return batch
 

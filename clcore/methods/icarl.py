@@ -60,6 +60,7 @@ class ICaRL(LwFMC):
         r"\mu_y\propto\sum_{x'\in P_y}\bar\varphi(x'),\ \bar\varphi=\varphi/\lVert\varphi\rVert"
     )
     stores = "the most typical examples of every class, and a copy of the network as it was before the task"
+    static_step = False
     uses_memory = True
     predicts_unseen = False
 

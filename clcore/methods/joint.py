@@ -28,6 +28,7 @@ class Joint(Method):
     scenarios = ("task", "domain", "class", "task-free")
     formula = r"\min_\theta\ \sum_{i\le t}\mathcal L_i(\theta)"
     stores = "every training example of every task"
+    static_step = True
 
     class Hyper(Knobs):
         restart: bool = knob(

@@ -26,6 +26,7 @@ class L2(Method):
     paper = "Hsu, Liu, Ramasamy & Kira, NeurIPS Continual Learning Workshop 2018"
     formula = r"\mathcal L_t(\theta)+\frac{\lambda}{2}\sum_i(\theta_i-\theta^*_i)^2"
     stores = "the previous weights"
+    static_step = True
     needs_boundaries = True
     sweep = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 

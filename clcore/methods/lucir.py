@@ -81,6 +81,7 @@ class LUCIR(Method):
         r"+\mu\sum_{c\,\text{near}}\max\big(0,m-\langle\bar\varphi,\bar w_y\rangle+\langle\bar\varphi,\bar w_c\rangle\big)"
     )
     stores = "the memory's examples, and a copy of the network as it was before the task"
+    static_step = True
     needs_boundaries = True
     uses_memory = True
     composable = False

@@ -53,6 +53,7 @@ class LwF(Method):
         r"p=\mathrm{softmax}\!\left(z_{\theta_{t-1}}/T\right),\ q=\mathrm{softmax}\!\left(z_\theta/T\right)"
     )
     stores = "a copy of the network as it was before the task"
+    static_step = True
     needs_boundaries = True
     sweep = (0.0, 0.01, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0)
 
@@ -100,7 +101,7 @@ class LwF(Method):
         scenario, learning, temperature = self.context.scenario, self.classifier.learning, self.hyper.temperature
         units = self.classifier.units_before(learning)
         if scenario == "class" and self.hyper.class_softmax == "seen":
-            then[..., units.stop :] = float("-inf")
+            then[..., units.stop :].fill_(float("-inf"))
             units = self.classifier.units_before(learning + 1)
         heads = learning if scenario == "task" and self.hyper.per_head else 1
         losses = soft_cross_entropy(now, then, temperature=temperature, units=units, heads=heads)

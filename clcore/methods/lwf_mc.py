@@ -21,7 +21,6 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from clcore.batch import Batch
@@ -47,6 +46,7 @@ class LwFMC(Method):
         r"+\sum_{y\,\text{old}}\mathrm{BCE}\big(\sigma(z^{\theta_{t-1}}_y),\sigma(z_y)\big)"
     )
     stores = "a copy of the network as it was before the task"
+    static_step = True
     needs_boundaries = True
 
     class Hyper(Knobs):
@@ -74,7 +74,8 @@ class LwFMC(Method):
 
     def targets(self, part: Batch) -> Tensor:
         """(K, B, O): one-hot labels, and in the place of earlier tasks' classes the old network's sigmoids."""
-        labels = F.one_hot(part.y, self.context.stream.outputs).float()
+        labels = torch.zeros(*part.y.shape, self.context.stream.outputs, device=part.y.device)
+        labels.scatter_(2, part.y.unsqueeze(2), 1.0)  # torch's one_hot waits for the device
         if self.teacher:
             old = self.classifier.units_before(self.classifier.learning)
             labels[..., old] = sigmoid(self.old_logits(part.x)[..., old])

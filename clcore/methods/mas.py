@@ -36,6 +36,7 @@ class MAS(Method):
         r"\Omega_i=\sum_{s<t}\frac1N\sum_n\Big|\frac{\partial\lVert f(x_n)\rVert^2}{\partial\theta_i}\Big|"
     )
     stores = "two numbers per weight: its importance and where it is held"
+    static_step = True
     needs_boundaries = True
     sweep = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 

@@ -76,6 +76,10 @@ class MIR(Method):
             self.context.replicas, len(self.context.stream.tasks), device=self.context.device
         )
 
+    @property
+    def static_step(self) -> bool:  # type: ignore[override]
+        return not self.online
+
     def mix(self, batch: Batch) -> Batch:
         size = self.hyper.replay_batch or self.context.batch_size
         only_old = self.online and self.hyper.exclude_current and not self.boundless  # nobody says which are old

@@ -55,6 +55,7 @@ class PackNet(Method):
         r"\text{freed: the }p_t\,n_t\text{ smallest }|w|\text{ with }A=t"
     )
     stores = "for every weight, which task owns it"
+    static_step = True
     needs_boundaries = True
     freezes = True
     keeps_old_logits = True

@@ -61,6 +61,7 @@ class Piggyback(Method):
         r"\partial\mathcal L/\partial S_t:=\partial\mathcal L/\partial m_t"
     )
     stores = "one bit per weight and task, and the frozen network"
+    static_step = True
     needs_boundaries = True
     freezes = True
     composable = False

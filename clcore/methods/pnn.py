@@ -53,6 +53,7 @@ class PNN(Method):
         r"[\alpha_{i-1}^{(1)}h_{i-1}^{(1)};\dots;\alpha_{i-1}^{(k-1)}h_{i-1}^{(k-1)}]\big)\Big)"
     )
     stores = "a network per task, and its connections to all earlier ones"
+    static_step = True
     needs_boundaries = True
     freezes = True
     keeps_old_logits = True

@@ -35,6 +35,7 @@ class SI(Method):
         r"\Omega_i=\sum_{s<t}\frac{-\sum g_i\,\Delta\theta_i}{(\Delta_i^s)^2+\xi}"
     )
     stores = "three numbers per weight: its importance, where it is held, and its diary of the present task"
+    static_step = True
     needs_boundaries = True
     copies = 10
     sweep = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)

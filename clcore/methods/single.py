@@ -25,6 +25,7 @@ class Single(Method):
     scenarios = ("task", "domain")
     formula = r"\min_{\theta_t}\ \mathcal L_t(\theta_t)\ \text{for every } t"
     stores = "one network per task"
+    static_step = True
     needs_boundaries = True
     predicts_unseen = False
 

@@ -69,6 +69,7 @@ class SupSup(Method):
         r"\arg\min_i \partial H/\partial\alpha_i\ \text{at}\ W\odot\textstyle\sum_i\alpha_i m_i"
     )
     stores = "one bit per weight and task, and the random weights"
+    static_step = True
     needs_boundaries = True
     freezes = True
     composable = False

@@ -65,6 +65,7 @@ class VCL(Method):
         r"-\mathbb E_{q_t}\big[\log p(y\mid x,\theta)\big]+\frac{\beta}{N_t}\,\mathrm{KL}\big(q_t\,\|\,q_{t-1}\big)"
     )
     stores = "a width for every weight, a copy of all bell curves, and the coresets"
+    static_step = True
     needs_boundaries = True
     copies = 16
     sweep = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -127,7 +128,7 @@ class VCL(Method):
 
     def mix(self, batch: Batch) -> Batch:
         if self.sampling:
-            self.noise.start_step()
+            self.noise.start_step([part.x.shape[1] for part in batch.parts])
         return batch
 
     def terms(self, batch: Batch) -> Terms:

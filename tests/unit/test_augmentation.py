@@ -80,7 +80,8 @@ def test_mini_batches_are_views_of_their_examples_and_the_border_is_black(tasks,
 def test_views_do_not_depend_on_how_many_steps_are_gathered_together(monkeypatch):
     stream = build().stream([0, 1])
     whole = batches_of(stream)
-    monkeypatch.setattr(minibatches, "_CHUNK_FLOATS", 1)
+    monkeypatch.setitem(minibatches._CHUNK_FLOATS, "cpu", 1)
+    monkeypatch.setattr(minibatches, "_STEPS", 1)
     for a, b in zip(whole, batches_of(stream), strict=True):
         assert torch.equal(a.x, b.x)
 

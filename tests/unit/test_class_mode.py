@@ -257,3 +257,12 @@ def test_facts_about_the_database(store, tmp_path):
     assert (facts.kind, facts.path, facts.schema) == ("SQLite", tmp_path / "runs.db", "1")
     assert facts.runs == {"queued": 2, "cancelled": 1} and facts.events == 1
     assert facts.bytes >= os.stat(tmp_path / "runs.db").st_size > 0
+
+
+def test_a_switch_is_0_or_1(monkeypatch):
+    assert settings().cuda_graphs
+    monkeypatch.setenv("CLCORE_CUDA_GRAPHS", " 0 ")
+    assert not settings().cuda_graphs
+    monkeypatch.setenv("CLCORE_CUDA_GRAPHS", "no")
+    with pytest.raises(RequestError, match="CLCORE_CUDA_GRAPHS = 'no' is not allowed: give 0 or 1"):
+        settings()

@@ -11,7 +11,7 @@ Variances are kept as logarithms. Dead units (networks/layers.py) have σ = 0 an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -140,6 +140,7 @@ class Noise(Stateful):
 
     def restored(self) -> None:
         self._decks: dict[tuple[int, int], list[Tensor]] = {}
+        self._ready: list[Tensor] = []  # of this step's first passes
 
     def reserve(self, layer: GaussianLinear) -> int:
         """The first of a layer's columns among those of all layers."""
@@ -149,8 +150,16 @@ class Noise(Stateful):
             self.dead.append(slice(first + layer.outputs, self.widths))
         return first
 
-    def start_step(self) -> None:
+    def start_step(self, rows: Sequence[int] = ()) -> None:
+        """Draws ahead for passes of so many `rows` each, to where the step before had its own; others draw when they come."""
         self._passes = 0
+        for i, n in enumerate(rows):
+            drawn = self._dealt(i, n)
+            if i < len(self._ready) and self._ready[i].shape == drawn.shape:
+                self._ready[i].copy_(drawn)
+            else:
+                self._ready[i:] = [drawn.clone()]
+        del self._ready[len(rows) :]
 
     def stop_step(self) -> None:
         self._passes = None
@@ -173,8 +182,15 @@ class Noise(Stateful):
         return self._drawn[..., layer.first_column : layer.first_column + layer.width]
 
     def _step(self, rows: int) -> Tensor:
-        which = min(self._passes, 1)
+        at = self._passes
         self._passes += 1
+        if at < len(self._ready) and self._ready[at].shape[1] == rows:
+            return self._ready[at]
+        return self._dealt(at, rows)
+
+    def _dealt(self, at: int, rows: int) -> Tensor:
+        """(K, rows, widths) for the pass `at` of a step."""
+        which = min(at, 1)
         deck = self._decks.get((which, rows))
         if not deck:
             # How many passes are drawn at once decides how far generators run: the group must not matter.

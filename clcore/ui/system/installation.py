@@ -102,6 +102,7 @@ def settings_frame(found: list[Setting]) -> pd.DataFrame:
         "CLCORE_HOME": _("Database, checkpoints and logs"),
         "CLCORE_DATA_DIR": _("Data sets"),
         "CLCORE_DATABASE_URL": _("Run database"),
+        "CLCORE_CUDA_GRAPHS": _("Recorded training steps on a GPU (0: none)"),
         "CLCORE_RUNS_PER_PERSON": _("Runs that one person may have at a time"),
         "CLCORE_INSTRUCTOR_CODE": _("Who knows it is the instructor"),
     }
