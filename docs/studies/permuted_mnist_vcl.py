@@ -19,10 +19,10 @@ CONDITIONS = dict(
 )
 _SEEDS = tuple(range(5))
 _WHY = "reduced: 6000 examples and 5 epochs a task instead of 60 000 and 100"
-_EWC = (30.0, 100.0, 300.0)
-_SI = (0.1, 1.0, 10.0)
-_MAS = (0.01, 0.1, 1.0)
-_VCL = (0.03, 0.3, 1.0)
+_EWC = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_SI = (1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)
+_MAS = (0.0001, 0.001, 0.01, 0.1)
+_VCL = (0.3, 1.0, 3.0, 10.0)
 CLAIMS = [
     Claim("finetune", "domain", None, seeds=_SEEDS),
     Claim("ewc", "domain", 84.0, grid=_EWC, seeds=_SEEDS, cause=_WHY),
