@@ -121,7 +121,15 @@ def assert_is_fine_tuning(method: str, grid: dict[str, Any], **case: Any) -> Non
 
 def assert_resumes(run: RunSpec, checkpoint: Path, task: int = 3) -> None:
     """Cancelled within `task` and resumed from the checkpoint, a run ends with the same numbers as when left alone."""
-    whole = result_of(run)
+    whole, resumed = result_of(run), broken_off_and_resumed(run, checkpoint, task)
+    for key in ("accuracy_matrix", "validation_matrix", "footprint", "old_logits"):
+        assert [r[key] for r in resumed["replicas"]] == [r[key] for r in whole["replicas"]]
+    for key in ("train_samples", "replayed_samples", "gradient_samples"):
+        assert resumed[key] == whole[key]
+
+
+def broken_off_and_resumed(run: RunSpec, checkpoint: Path, task: int = 3) -> dict[str, Any]:
+    """The result of a run that is cancelled within `task` and goes on from the checkpoint."""
     control = Control()
 
     def report(event):
@@ -131,11 +139,7 @@ def assert_resumes(run: RunSpec, checkpoint: Path, task: int = 3) -> None:
 
     with pytest.raises(Cancelled):
         result_of(run, checkpoint=checkpoint, control=control, report=report)
-    resumed = result_of(run, checkpoint=checkpoint)
-    for key in ("accuracy_matrix", "validation_matrix", "footprint", "old_logits"):
-        assert [r[key] for r in resumed["replicas"]] == [r[key] for r in whole["replicas"]]
-    for key in ("train_samples", "replayed_samples", "gradient_samples"):
-        assert resumed[key] == whole[key]
+    return result_of(run, checkpoint=checkpoint)
 
 
 OPTIMIZERS = {

@@ -13,21 +13,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
-from clcore import registry
 from clcore.spec import Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
 from clcore.training import train
+from tests.perf.replicas import DATA, bare, stream_of
 
-DATA = Path(os.environ.get("CLCORE_DATA_DIR", "data"))
 METHODS = ("finetune", "ewc", "mas", "si", "lwf", "er", "derpp", "agem", "gem", "vcl", "hat")
-BATCH = 64
+BATCH, TASKS = 64, 5
 
 
 def run_of(method: str, replicas: int, device: str, examples: int) -> RunSpec:
@@ -37,32 +33,6 @@ def run_of(method: str, replicas: int, device: str, examples: int) -> RunSpec:
         method=MethodChoice(name=method), network=NetworkChoice(hidden=(256, 256)), optimizer=OptimizerChoice(lr=0.05),
         epochs=1, batch_size=BATCH, device=device, live_points=0, grid=Grid(seeds=tuple(range(replicas)), memories=(1000,)),
     )  # fmt: skip
-
-
-def bare_rate(device: str, examples: int, tasks: int = 2) -> float:
-    """Samples per second of one network of stock layers."""
-    run = run_of("finetune", 1, device, examples)
-    stream = registry.benchmarks()["split-mnist"](
-        dict(run.options), scenario="class", data_dir=DATA, device=device
-    ).stream([0])
-    network = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)).to(device)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
-    seconds, samples = 0.0, 0
-    for task in stream.tasks[:tasks]:
-        x, y = task.train.gather(torch.arange(int(task.train.lengths[0]), device=device).unsqueeze(0))
-        x, y = x[0].flatten(1), y[0]
-        float(x.sum())
-        started = time.perf_counter()
-        order = torch.randperm(len(x), device=device)
-        for at in range(0, len(x), BATCH):
-            chosen = order[at : at + BATCH]
-            optimizer.zero_grad()
-            F.cross_entropy(network(x[chosen]), y[chosen]).backward()
-            optimizer.step()
-            samples += len(chosen)
-        float(next(network.parameters()).detach().sum())
-        seconds += time.perf_counter() - started
-    return samples / seconds
 
 
 def main() -> None:
@@ -77,27 +47,29 @@ def main() -> None:
     print(f"torch {torch.__version__}, {name}, batch {BATCH}, {options.examples} examples a task")
     print("| method | K | bare /s | ours /s | ours ÷ bare | ms a step | evaluation s | whole call s | GiB |")
     print("|---|" + "--:|" * 8)
-    bare_rate(options.device, options.examples)
+    plain = run_of("finetune", 1, options.device, options.examples)
+    tasks, outputs = stream_of(plain)
+    bare(tasks[:1], outputs, plain)
     rows = []
     for method in options.only:
         for replicas in options.replicas:
             if options.device == "cuda":
                 torch.cuda.reset_peak_memory_stats()
-            bare = bare_rate(options.device, options.examples)
+            rate = bare(tasks[:2], outputs, plain).wall
             started = time.perf_counter()
             result = train(run_of(method, replicas, options.device, options.examples), data_dir=DATA)
             whole = time.perf_counter() - started
             seconds, samples = result["train_seconds"], result["train_samples"]
-            steps = sum(-(-options.examples // BATCH) for _ in range(5))
+            steps = TASKS * -(-options.examples // BATCH)
             row = {
-                "method": method, "replicas": replicas, "bare": bare, "ours": samples / seconds,
-                "ratio": samples / seconds / bare, "step_ms": 1000 * seconds / steps,
+                "method": method, "replicas": replicas, "bare": rate, "ours": samples / seconds,
+                "ratio": samples / seconds / rate, "step_ms": 1000 * seconds / steps,
                 "evaluation_seconds": result["evaluation_seconds"], "whole_seconds": whole,
                 "gib": torch.cuda.max_memory_allocated() / 2**30 if options.device == "cuda" else None,
             }  # fmt: skip
             rows.append(row)
             print(
-                f"| {method} | {replicas} | {bare:,.0f} | {row['ours']:,.0f} | {row['ratio']:.1f} | {row['step_ms']:.2f} "
+                f"| {method} | {replicas} | {rate:,.0f} | {row['ours']:,.0f} | {row['ratio']:.1f} | {row['step_ms']:.2f} "
                 f"| {row['evaluation_seconds']:.1f} | {whole:.1f} | {row['gib'] or 0:.1f} |",
                 flush=True,
             )

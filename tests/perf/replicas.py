@@ -89,31 +89,32 @@ class Timing:
 def stream_of(run: RunSpec) -> tuple[list[tuple[Tensor, Tensor]], int]:
     """The first replica's tasks as plain float tensors, and the number of outputs."""
     build = registry.benchmarks()[run.benchmark]
-    benchmark = build(dict(run.options), scenario=run.scenario, data_dir=DATA, device="cpu")
+    benchmark = build(dict(run.options), scenario=run.scenario, data_dir=DATA, device=run.device)
     stream = benchmark.stream([run.replicas[0].seed])
     tasks = []
     for task in stream.tasks:
-        x, y = task.train.gather(torch.arange(int(task.train.lengths[0])).unsqueeze(0))
+        x, y = task.train.gather(torch.arange(int(task.train.lengths[0]), device=stream.device).unsqueeze(0))
         tasks.append((x[0].flatten(1), y[0]))
     return tasks, stream.outputs
 
 
 def bare(tasks: list[tuple[Tensor, Tensor]], outputs: int, run: RunSpec) -> Timing:
-    """Trains one network of stock torch layers through the tasks."""
+    """Trains one network of stock torch layers through the tasks, on the device where they lie."""
     widths = [tasks[0][0].shape[1], *run.network.hidden]
     layers = [m for a, b in zip(widths, widths[1:], strict=False) for m in (nn.Linear(a, b), nn.ReLU())]
-    network = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
+    network = nn.Sequential(*layers, nn.Linear(widths[-1], outputs)).to(tasks[0][0].device)
     optimizer = torch.optim.SGD(network.parameters(), lr=run.optimizer.lr)
     wall, cpu, samples = time.perf_counter(), time.process_time(), 0
     for x, y in tasks:
         for _ in range(run.epochs):
-            order = torch.randperm(len(x))
+            order = torch.randperm(len(x), device=x.device)
             for start in range(0, len(x), run.batch_size):
                 idx = order[start : start + run.batch_size]
                 optimizer.zero_grad()
                 F.cross_entropy(network(x[idx]), y[idx]).backward()
                 optimizer.step()
                 samples += len(idx)
+    network[0].bias.tolist()  # a GPU has finished before the clock is read
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Timing(samples / wall, samples / cpu, samples / wall)
 
