@@ -90,7 +90,7 @@ class AGEM(Method):
         products = gradients.products()
         norm, dot = products[:, 0, 0], products[:, 0, 1]
         v = torch.where((dot < 0) & (norm > 0), -dot / norm, 0).unsqueeze(1)
-        gradients.write(v, v[:, 0] > 0)
+        gradients.add(v)
         self.conflicts.saw(products, v)
 
     def end(self, task: Task) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol
 
@@ -221,16 +223,19 @@ class Method(Stateful):
 def mean_loss(classifier: Classifier, batch: Batch) -> Tensor:
     """(K,) mean cross-entropy over all examples of a batch and its replayed parts.
 
-    Parts go through the network one after another, so that a part without examples leaves the others' gradients bit for
-    bit as they were.
+    Parts go through the network as they are, not as one longer batch, so that a part without examples leaves the others'
+    gradients bit for bit as they were.
     """
-    if not batch.replay:
-        return (classifier.sample_losses(batch) * batch.weight).sum(1) / batch.count.clamp_min(1)
-    total = sum((classifier.sample_losses(part) * part.weight).sum(1) for part in batch.parts)
-    return total / sum(part.count for part in batch.parts).clamp_min(1)
+    return mean_over_parts(classifier.all_losses(batch), batch)
+
+
+def mean_over_parts(losses: Sequence[Tensor], batch: Batch) -> Tensor:
+    """(K,) mean over all examples of a batch and its replayed parts, of losses (K, B) for each part."""
+    totals = [(own * part.weight).sum(1) for own, part in zip(losses, batch.parts, strict=True)]
+    return reduce(add, totals) / reduce(add, [part.count for part in batch.parts]).clamp_min(1)
 
 
 def sum_of_means(classifier: Classifier, batch: Batch) -> Tensor:
     """(K,) the mean over the current examples plus the mean over each replayed part."""
-    losses = ((classifier.sample_losses(p) * p.weight).sum(1) / p.count.clamp_min(1) for p in batch.parts)
-    return sum(losses)
+    losses = zip(classifier.all_losses(batch), batch.parts, strict=True)
+    return sum((own * part.weight).sum(1) / part.count.clamp_min(1) for own, part in losses)

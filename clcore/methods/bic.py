@@ -33,7 +33,7 @@ from clcore.batch import Batch
 from clcore.benchmarks.base import Split, Task
 from clcore.errors import RequestError
 from clcore.knobs import Knobs, knob
-from clcore.methods.base import Method, Phase, Plan, Terms
+from clcore.methods.base import Method, Phase, Plan, Terms, mean_over_parts
 from clcore.methods.parts.distillation import batch_mean, soft_cross_entropy
 from clcore.methods.parts.memory import Memory, Policy, ranks
 from clcore.methods.parts.teacher import Teacher
@@ -103,11 +103,10 @@ class BiC(Method):
         yield Phase("train", tasks=(*earlier, task.index), splits=(*self.memory.splits(earlier), self._learned))
 
     def task_loss(self, batch: Batch) -> Tensor:
-        total = 0
-        for part in batch.parts:
-            outputs = self.corrected(self.classifier.fresh_logits(part))
-            total = total + (self.classifier.cross_entropy(outputs, part) * part.weight).sum(1)
-        return (1 - self._share_of_old()) * total / sum(part.count for part in batch.parts).clamp_min(1)
+        classifier = self.classifier
+        answers = zip(classifier.all_logits(batch), batch.parts, strict=True)
+        losses = [classifier.cross_entropy(self.corrected(logits), part) for logits, part in answers]
+        return (1 - self._share_of_old()) * mean_over_parts(losses, batch)
 
     def terms(self, batch: Batch) -> Terms:
         if not self.teacher:

@@ -63,7 +63,8 @@ class DER(Method):
 
     def task_loss(self, batch: Batch) -> Tensor:
         """The current examples' alone: what is replayed enters by the other terms."""
-        return batch_mean(self.classifier.sample_losses(batch), batch)
+        own, *_ = self.classifier.all_logits(batch)
+        return batch_mean(self.classifier.cross_entropy(own, batch), batch)
 
     def terms(self, batch: Batch) -> Terms:
         if not batch.replay:  # nothing is held yet

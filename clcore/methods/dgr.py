@@ -129,9 +129,11 @@ class DGR(Method):
         return batch.with_replay(self._dream()) if self.old_solver else batch
 
     def task_loss(self, batch: Batch) -> Tensor:
+        self.classifier.all_logits(batch)  # of real examples and dreams in one go; they are kept with the parts
         dreams = _dreams(batch)
         real = [part for part in batch.parts if part is not dreams]
-        total = sum((self.classifier.sample_losses(part) * part.weight).sum(1) for part in real)
+        losses = [self.classifier.cross_entropy(self.classifier.logits(part), part) for part in real]
+        total = sum((own * part.weight).sum(1) for own, part in zip(losses, real, strict=True))
         loss = total / sum(part.count for part in real).clamp_min(1)
         if dreams is None:
             return loss
@@ -211,7 +213,7 @@ class DGR(Method):
         units = classifier.units_before(classifier.learning)
         if classifier.scenario == "class" and classifier.active_classes != "current":
             units = ALL if classifier.active_classes == "all" else classifier.units_before(classifier.learning + 1)
-        now, heads = classifier.fresh_logits(dreams), self._heads()
+        now, heads = classifier.logits(dreams), self._heads()
         losses = soft_cross_entropy(now, dreams.stored["answers"], temperature=temperature, units=units, heads=heads)
         return losses * (temperature**2 / heads)
 

@@ -69,11 +69,11 @@ class ERACE(Method):
 
     def task_loss(self, batch: Batch) -> Tensor:
         classifier, present = self.classifier, _classes(batch, self.context.stream.outputs)
-        losses = classifier.cross_entropy(classifier.fresh_logits(batch), batch, present)
-        total = batch_mean(losses, batch)
+        own, *replayed = classifier.all_logits(batch)
+        total = batch_mean(classifier.cross_entropy(own, batch, present), batch)
         notes = classifier.scenario == "class" and classifier.active_classes == "seen"
-        for part in batch.replay:
-            losses = classifier.cross_entropy(classifier.fresh_logits(part), part, self.seen if notes else None)
+        for logits, part in zip(replayed, batch.replay, strict=True):
+            losses = classifier.cross_entropy(logits, part, self.seen if notes else None)
             total = total + batch_mean(losses, part)
         return total
 

@@ -92,7 +92,7 @@ class GEM(Method):
         gradients.read(past)
         products = gradients.products()
         v = dual_variables(products, self.hyper.strength)
-        gradients.write(v, (v != 0).any(1))
+        gradients.add(v)
         self.conflicts.saw(products, v)
 
     def end(self, task: Task) -> None:

@@ -26,7 +26,7 @@ from torch import Tensor
 from clcore.batch import Batch
 from clcore.benchmarks.base import Task
 from clcore.knobs import Knobs, knob
-from clcore.methods.base import Method
+from clcore.methods.base import Method, mean_over_parts
 from clcore.methods.parts.binary import sigmoid
 from clcore.methods.parts.distillation import binary_cross_entropy
 from clcore.methods.parts.teacher import Teacher
@@ -60,8 +60,8 @@ class LwFMC(Method):
             self.teacher.copy()
 
     def task_loss(self, batch: Batch) -> Tensor:
-        losses = sum((self._losses(part) * part.weight).sum(1) for part in batch.parts)
-        return losses / sum(part.count for part in batch.parts).clamp_min(1)
+        answers = zip(self.classifier.all_logits(batch), batch.parts, strict=True)
+        return mean_over_parts([self._losses(logits, part) for logits, part in answers], batch)
 
     def trains_old_heads(self) -> Tensor:
         return torch.ones(self.context.replicas, dtype=torch.bool)
@@ -85,8 +85,8 @@ class LwFMC(Method):
         """(K, B, O) whose sigmoids are the old network's answers."""
         return self.teacher(x)
 
-    def _losses(self, part: Batch) -> Tensor:
+    def _losses(self, logits: Tensor, part: Batch) -> Tensor:
         """(K, B)"""
         seen = self.classifier.units_before(self.classifier.learning + 1)
-        losses = binary_cross_entropy(self.classifier.fresh_logits(part), self.targets(part), seen)
+        losses = binary_cross_entropy(logits, self.targets(part), seen)
         return losses / (seen.stop - seen.start) if self.hyper.reduction == "mean" else losses

@@ -46,6 +46,10 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor: ...
 
+    def several(self, xs: Sequence[Tensor]) -> list[Tensor]:
+        """The logits for each of several inputs. A network may save work that their passes share, if it changes no bit."""
+        return [self(x) for x in xs]
+
     @property
     @abstractmethod
     def widths(self) -> tuple[int, ...]:

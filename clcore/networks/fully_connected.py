@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clcore.networks.layers import Linear
+from clcore.networks.stacking import affine
 
 
 def connected(inputs: int, widths: Sequence[int], generators: Sequence[torch.Generator]) -> nn.ModuleList:
@@ -27,8 +28,22 @@ def through(layers: Sequence[Linear], x: Tensor) -> Tensor:
     *hidden, last = layers
     for layer in hidden:
         x = torch.relu(layer(x))
-    y = last(x)
-    return y if last.width == last.outputs else y[..., : last.outputs]
+    return _living(last, last(x))
+
+
+def several_through(layers: Sequence[Linear], xs: Sequence[Tensor]) -> list[Tensor]:
+    """`through` for each of several inputs (K, B, inputs) on the CPU, stacked (see stacking.py); of plain layers only."""
+    rows = tuple(x.shape[1] for x in xs)
+    *hidden, last = layers
+    y = torch.cat(list(xs), 1)
+    for layer in hidden:
+        y = torch.relu(affine(y, layer.weight, layer.bias, rows))
+    return list(_living(last, affine(y, last.weight, last.bias, rows)).split(rows, 1))
+
+
+def _living(layer: Linear, y: Tensor) -> Tensor:
+    """A layer's outputs without those of its dead units."""
+    return y if layer.width == layer.outputs else y[..., : layer.outputs]
 
 
 def connected_numbers(widths: Sequence[int]) -> int:

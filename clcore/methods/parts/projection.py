@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from clcore.batch import Batch
+from clcore.methods.parts.vectors import per_replica
 from clcore.networks.classifier import Classifier
 from clcore.networks.layers import Linear, recording
 from clcore.state import Stateful
@@ -105,16 +106,19 @@ class Gradients:
         return total
 
     @torch.no_grad()
-    def write(self, shares: Tensor, where: Tensor) -> None:
-        """The network's gradients become (1, shares)·rows where `where` (K,); the last row holds them as they are."""
-        if where.device.type == "cpu" and not bool(where.any()):  # asking a GPU would wait for it
-            return
-        own = self.rows[:, -1]
-        moved = torch.bmm(shares.to(self.rows).unsqueeze(1), self.rows[:, :-1]).squeeze(1).add_(own)
-        moved = torch.where(where.unsqueeze(1), moved, own)
-        for parameter, (start, stop) in zip(self.network.parameters(), self._spans, strict=True):
-            if parameter.grad is not None:
-                parameter.grad.copy_(moved[:, start:stop].view(parameter.shape))
+    def add(self, shares: Tensor) -> None:
+        """Adds shares·rows, `shares` (K, count − 1) of all rows but the last, to the network's gradients.
+
+        A replica without shares keeps its gradients bit for bit, as long as its rows are finite.
+        """
+        shares = shares.to(self.rows)
+        on_cpu = shares.device.type == "cpu"  # asking a GPU whether there is anything to add would wait for it
+        for row, share in enumerate(shares.T):
+            if on_cpu and not bool(share.any()):
+                continue
+            for parameter, view in self.views(row).items():
+                if parameter.grad is not None:
+                    parameter.grad.addcmul_(view, per_replica(share, view))
 
 
 class Conflicts(Stateful):

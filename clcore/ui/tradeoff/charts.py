@@ -52,6 +52,9 @@ def _plane_notes(shown: Shown, frame: pd.DataFrame) -> list[str]:
     if shown.scenario == "class":
         notes.append(_("In the class scenario plasticity is measured among the classes seen so far: fine-tuning is high "
                        "there by forgetting all others."))  # fmt: skip
+    elif shown.scenario == "task-free":
+        notes.append(_("In the task-free scenario plasticity is measured at the ends of equally long parts of the stream: "
+                       "nobody says when a task has been learned."))  # fmt: skip
     finished = [outcome for outcome in shown.outcomes if outcome.finished]
     if len(finished) > 1 and (named := differences(finished)):
         words = ", ".join(condition_name(name) for name in named)
