@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -47,6 +48,7 @@ class Inputs:
         self.shape = tuple(shape)
         self.rows = rows
         self.numbers = math.prod(self.shape)
+        self._alike = rows.device.type == "cpu" and bool((rows == rows[0]).all())  # asking a GPU at every step would wait
         self.scale, self.shift = self._spread(scale), self._spread(shift)
         self._shifted = isinstance(shift, Tensor) or shift != 0
         self.augmentation: Augmentation | None = None
@@ -61,9 +63,16 @@ class Inputs:
     def __call__(self, task: int | Tensor, ids: Tensor, views: Tensor | None = None) -> Tensor:
         """Inputs (K, B, *shape) of the examples `ids` (K, B), seen as in `task`: one task, or one for each, (K, B).
 
-        With `views` (K, B, 3) they are augmented (see augmentation.py).
+        With `views` (K, B, 3) they are augmented (see augmentation.py). Where all replicas ask for the same, as in a sweep of
+        one seed, it is there once, expanded: to be read, not to be written to.
         """
         replicas, batch = ids.shape
+        asked = [one for one in (ids, task, views) if isinstance(one, Tensor)]
+        if self._alike and replicas > 1 and all(bool((one == one[:1]).all()) for one in asked):
+            alone = copy(self)
+            alone.rows = self.rows[:1]
+            once = alone(*(one[:1] if isinstance(one, Tensor) else one for one in (task, ids, views)))
+            return once.expand(replicas, batch, *self.shape)
         out = torch.empty(replicas, batch, self.numbers, device=self.data.device)
         step = max(1, _PIECE[self.data.device.type] // max(1, replicas * self.numbers))
         for start in range(0, batch, step):

@@ -308,6 +308,25 @@ def test_alone_equals_among_others(benchmark, scenario, options):
                 assert torch.equal(x[0], xs[replica]) and torch.equal(y[0], ys[replica])
 
 
+@pytest.mark.parametrize("benchmark", [SplitDigits, PermutedDigits, RotatedDigits])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_what_all_replicas_ask_for_is_there_once(benchmark, mixed):
+    """A sweep of one seed reads each example once; the numbers are those that every replica would read by itself."""
+    three, one, others = (build(benchmark, "task").stream(seeds) for seeds in ([4, 4, 4], [4], [4, 5, 4]))
+    ids = torch.arange(6, 11).expand(3, -1)
+    task = (torch.arange(5) % 2).expand(3, -1) if mixed else 1
+    mine = task[:1] if mixed else task
+    x, y = three.gather(task, ids)
+    alone, own_y = one.gather(mine, ids[:1])
+    assert x.stride(0) == 0 and x.shape == (3, *alone.shape[1:])
+    assert torch.equal(x, alone.expand_as(x)) and torch.equal(y, own_y.expand_as(y))
+    apart = ids.clone()
+    apart[2, 0] += 1
+    for stream, asked in ((three, apart), (others, ids)):
+        found, _ = stream.gather(task, asked)
+        assert found.stride(0) > 0 and torch.equal(found[0], alone[0])
+
+
 def test_stream_seed_fixes_the_stream_of_all_replicas():
     for benchmark in (PermutedDigits, RotatedDigits):
         fixed = build(benchmark, stream_seed=5).stream([0, 1]).tasks[1].train
