@@ -34,11 +34,15 @@ def through(layers: Sequence[Linear], x: Tensor) -> Tensor:
 def several_through(layers: Sequence[Linear], xs: Sequence[Tensor]) -> list[Tensor]:
     """`through` for each of several inputs (K, B, inputs) on the CPU, stacked (see stacking.py); of plain layers only."""
     rows = tuple(x.shape[1] for x in xs)
+
+    def stacked(layer: Linear, x: Tensor) -> Tensor:
+        return layer.recorded(x, affine(x, layer.weight, layer.bias, rows))
+
     *hidden, last = layers
-    y = torch.cat(list(xs), 1)
+    x = torch.cat(list(xs), 1)
     for layer in hidden:
-        y = torch.relu(affine(y, layer.weight, layer.bias, rows))
-    return list(_living(last, affine(y, last.weight, last.bias, rows)).split(rows, 1))
+        x = torch.relu(stacked(layer, x))
+    return list(_living(last, stacked(last, x)).split(rows, 1))
 
 
 def _living(layer: Linear, y: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from clcore.networks import stacking
+from clcore.networks.layers import recording
 from clcore.networks.mlp import MLP
 from clcore.networks.stacking import Agreement, affine, agreement
 
@@ -86,3 +87,14 @@ def test_a_network_gives_each_input_its_logits():
     assert [tuple(y.shape) for y in found] == [(3, 4, 3), (3, 8, 3), (3, 4, 3)]
     for x, y in zip(xs, found, strict=True):
         torch.testing.assert_close(y, network(x))
+
+
+def test_who_listens_hears_all_inputs_in_one_pass():
+    network = MLP((5,), 3, (7,), [torch.Generator().manual_seed(0)])
+    xs = [torch.randn(1, rows, 5) for rows in (4, 8)]
+    quiet = network.several(xs)
+    with recording(network) as tape:
+        heard = network.several(xs)
+    assert [record.layer for record in tape] == list(network.layers)
+    assert all(record.outputs.shape[1] == 12 for record in tape) and torch.equal(tape[0].inputs, torch.cat(xs, 1))
+    assert all(torch.equal(a, b) for a, b in zip(quiet, heard, strict=True))
