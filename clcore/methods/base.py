@@ -223,16 +223,15 @@ class Method(Stateful):
 def mean_loss(classifier: Classifier, batch: Batch) -> Tensor:
     """(K,) mean cross-entropy over all examples of a batch and its replayed parts.
 
-    Parts go through the network as they are, not as one longer batch, so that a part without examples leaves the others'
-    gradients bit for bit as they were.
+    A part without examples leaves the others' gradients bit for bit as they were (see `Classifier.all_logits`).
     """
-    return mean_over_parts(classifier.all_losses(batch), batch)
+    return mean_over_parts(classifier.all_losses(batch), batch.parts)
 
 
-def mean_over_parts(losses: Sequence[Tensor], batch: Batch) -> Tensor:
-    """(K,) mean over all examples of a batch and its replayed parts, of losses (K, B) for each part."""
-    totals = [(own * part.weight).sum(1) for own, part in zip(losses, batch.parts, strict=True)]
-    return reduce(add, totals) / reduce(add, [part.count for part in batch.parts]).clamp_min(1)
+def mean_over_parts(losses: Sequence[Tensor], parts: Sequence[Batch]) -> Tensor:
+    """(K,) mean over all examples of several parts, of losses (K, B) for each."""
+    totals = [(own * part.weight).sum(1) for own, part in zip(losses, parts, strict=True)]
+    return reduce(add, totals) / reduce(add, [part.count for part in parts]).clamp_min(1)
 
 
 def sum_of_means(classifier: Classifier, batch: Batch) -> Tensor:

@@ -106,7 +106,7 @@ class BiC(Method):
         classifier = self.classifier
         answers = zip(classifier.all_logits(batch), batch.parts, strict=True)
         losses = [classifier.cross_entropy(self.corrected(logits), part) for logits, part in answers]
-        return (1 - self._share_of_old()) * mean_over_parts(losses, batch)
+        return (1 - self._share_of_old()) * mean_over_parts(losses, batch.parts)
 
     def terms(self, batch: Batch) -> Terms:
         if not self.teacher:

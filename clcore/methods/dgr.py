@@ -40,7 +40,7 @@ from clcore.batch import Batch
 from clcore.benchmarks.base import Stream, Task
 from clcore.errors import RequestError
 from clcore.knobs import Knobs, knob
-from clcore.methods.base import Method, Phase, Plan, Terms
+from clcore.methods.base import Method, Phase, Plan, Terms, mean_over_parts
 from clcore.methods.parts.distillation import ALL, batch_mean, soft_cross_entropy
 from clcore.methods.parts.noise import Normals
 from clcore.methods.parts.pictures import linear_layers
@@ -132,9 +132,7 @@ class DGR(Method):
         self.classifier.all_logits(batch)  # of real examples and dreams in one go; they are kept with the parts
         dreams = _dreams(batch)
         real = [part for part in batch.parts if part is not dreams]
-        losses = [self.classifier.cross_entropy(self.classifier.logits(part), part) for part in real]
-        total = sum((own * part.weight).sum(1) for own, part in zip(losses, real, strict=True))
-        loss = total / sum(part.count for part in real).clamp_min(1)
+        loss = mean_over_parts([self.classifier.cross_entropy(self.classifier.logits(part), part) for part in real], real)
         if dreams is None:
             return loss
         r = self._share_of_new()

@@ -61,7 +61,7 @@ class LwFMC(Method):
 
     def task_loss(self, batch: Batch) -> Tensor:
         answers = zip(self.classifier.all_logits(batch), batch.parts, strict=True)
-        return mean_over_parts([self._losses(logits, part) for logits, part in answers], batch)
+        return mean_over_parts([self._losses(logits, part) for logits, part in answers], batch.parts)
 
     def trains_old_heads(self) -> Tensor:
         return torch.ones(self.context.replicas, dtype=torch.bool)
