@@ -7,9 +7,13 @@ trains alone or among others and whichever method it trains with: comparisons ar
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import torch
+from torch import Tensor
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
@@ -39,3 +43,22 @@ class Generators:
     def load_state_dict(self, state: dict) -> None:
         for g, saved in zip(self._generators, state["states"], strict=True):
             g.set_state(saved.cpu().clone())  # torch reads a row of a larger tensor from that tensor's beginning
+
+
+def normals(generators: Generators, rows: int, width: int, device: torch.device) -> Tensor:
+    """Standard normal numbers (K, rows, width) on `device`, drawn on the CPU, every replica's from its own generator.
+
+    For a GPU replicas draw side by side, since the processor's cores have nothing else to do, into memory that the GPU reads
+    by itself: the call returns while earlier steps are still under way there.
+    """
+    to_gpu = device.type == "cuda"
+    drawn = torch.empty(len(generators), rows, width, pin_memory=to_gpu)
+    each = _drawers().map if to_gpu else map
+    for _ in each(lambda replica, generator: replica.normal_(generator=generator), drawn, generators):
+        pass  # waits, and raises what went wrong in a thread
+    return drawn.to(device, non_blocking=True)
+
+
+@cache
+def _drawers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="draw")

@@ -27,12 +27,12 @@ _VCL = {"vcl.strength": 1.0, "vcl.coreset_size": 200}
 CLAIMS = [
     Claim("finetune", "domain", 57.4, seeds=_FEW, variant="as SI", conditions=_ZENKE,
           cause="one published run, without a spread; our runs spread by 3.2"),
-    Claim("si", "domain", 96.9, seeds=_FEW, variant="as SI", conditions=_ZENKE, settings={"si.strength": 0.1}),
+    Claim("si", "domain", 96.9, seeds=_SEEDS, variant="as SI", conditions=_ZENKE, settings={"si.strength": 0.1}),
     Claim("finetune", "domain", None, seeds=_SEEDS, variant="as VCL"),
     Claim("ewc", "domain", 84.0, grid=(1.0, 10.0, 100.0, 1000.0), seeds=_SEEDS, variant="as VCL"),
     Claim("si", "domain", 86.0, grid=(0.03, 0.1, 0.3, 1.0), seeds=_SEEDS, variant="as VCL"),
     Claim("mas", "domain", None, grid=(0.001, 0.01, 0.1), seeds=_SEEDS, variant="as VCL"),
-    Claim("vcl", "domain", 90.0, seeds=_FEW, variant="as VCL", settings=_VCL),
-    Claim("vcl", "domain", 93.0, seeds=_FEW, variant="as VCL, random coreset", settings=_VCL | {"vcl.coreset": "random"}),
-    Claim("vcl", "domain", 93.0, seeds=_FEW, variant="as VCL, k-center coreset", settings=_VCL | {"vcl.coreset": "k-center"}),
+    Claim("vcl", "domain", 90.0, seeds=_SEEDS, variant="as VCL", settings=_VCL),
+    Claim("vcl", "domain", 93.0, seeds=_SEEDS, variant="as VCL, random coreset", settings=_VCL | {"vcl.coreset": "random"}),
+    Claim("vcl", "domain", 93.0, seeds=_SEEDS, variant="as VCL, k-center coreset", settings=_VCL | {"vcl.coreset": "k-center"}),
 ]  # fmt: skip

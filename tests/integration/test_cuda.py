@@ -14,6 +14,7 @@ import torch
 
 from clcore.catalogue import catalogue
 from clcore.events import Insight, TaskFinished
+from clcore.randomness import Generators, normals
 from clcore.registry import methods
 from clcore.spec import NetworkChoice, make
 from tests.training_cases import broken_off_and_resumed, digits_run, result_of, trained, weights_of
@@ -110,6 +111,13 @@ def test_training_goes_on_after_a_break(method, tmp_path):
     whole, resumed = result_of(run), broken_off_and_resumed(run, tmp_path / "checkpoint")
     assert final(resumed) == pytest.approx(final(whole), abs=0.02)
     assert [r["gradient_samples"] for r in resumed["replicas"]] == [r["gradient_samples"] for r in whole["replicas"]]
+
+
+def test_normal_numbers_are_drawn_alike():
+    for_cpu, for_gpu = (Generators(range(20), "noise") for _ in range(2))
+    for _ in range(5):  # side by side, and into memory that is used again
+        asked = normals(for_gpu, 64, 100, torch.device("cuda"))
+        assert asked.is_cuda and torch.equal(asked.cpu(), normals(for_cpu, 64, 100, torch.device("cpu")))
 
 
 @pytest.mark.parametrize("method", ["er+ewc", "er+si", "agem+mas"])

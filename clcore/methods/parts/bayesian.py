@@ -21,7 +21,7 @@ from clcore.methods.parts.pictures import linear_layers
 from clcore.methods.parts.vectors import ReplicaVector, per_replica
 from clcore.networks.base import Network
 from clcore.networks.layers import Linear, Recorded, replace_layers
-from clcore.randomness import Generators
+from clcore.randomness import Generators, normals
 from clcore.state import Stateful
 
 _NEVER = -1000.0  # log-variance of a weight that does not exist: finite, and its exponential is 0
@@ -205,12 +205,10 @@ class Noise(Stateful):
         return self._for_predictions[rows]
 
     def _draw(self, generators: Generators, rows: int) -> Tensor:
-        drawn = torch.empty(len(generators), rows, self.widths)
-        for replica, generator in zip(drawn, generators, strict=True):
-            replica.normal_(generator=generator)
+        drawn = normals(generators, rows, self.widths, self.device)
         for columns in self.dead:
             drawn[..., columns] = 0
-        return drawn.to(self.device)
+        return drawn
 
 
 def gaussian_layers(network: nn.Module) -> list[GaussianLinear]:

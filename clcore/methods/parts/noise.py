@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clcore.randomness import Generators
+from clcore.randomness import Generators, normals
 from clcore.state import Stateful
 
 _PREDRAWN = 1 << 17  # numbers drawn at once for one replica
@@ -28,8 +28,5 @@ class Normals(Stateful):
         if not self._decks.get(rows):
             # How many draws are made at once decides how far generators run: the group must not matter.
             ahead = max(1, _PREDRAWN // (rows * self.width))
-            drawn = torch.empty(len(self.generators), ahead * rows, self.width)
-            for replica, generator in zip(drawn, self.generators, strict=True):
-                replica.normal_(generator=generator)
-            self._decks[rows] = list(drawn.to(self.device).split(rows, 1))
+            self._decks[rows] = list(normals(self.generators, ahead * rows, self.width, self.device).split(rows, 1))
         return self._decks[rows].pop()
