@@ -9,8 +9,9 @@ is where GEM's backward transfer comes from. γ = 0 is the pure projection.
 
 Choices: the memory takes the last examples of a task (`ring`, as the paper does) and a task's share is M/T from the
 beginning (`reserved`), or all of M, shrinking as tasks come (`shrinking`, for an unknown number of tasks). Each
-example's softmax runs over its own task's units. The ridge is relative: the paper's 10⁻³ stops the projection once
-gradients are short.
+example's softmax runs over its own task's units. Nothing is added to the problem's matrix unless `ridge` asks for it: the
+authors' code adds 10⁻³, which stops the projection once gradients are short, so that a step with long memories of little
+loss is not bent out of shape either.
 
 In a composition the projected gradient is the whole one as it stands, with the replayed examples' and explicit
 penalties' in it; an implicit penalty step comes after the projection and is not bound by it. The same holds for
@@ -64,6 +65,12 @@ class GEM(Method):
             help="each task's share of the memory: M/T from the beginning, or all of it, shrinking as tasks come",
         )
 
+        ridge: float = knob(
+            0.0, ge=0, le=1, symbol="ε",
+            help="added to every past gradient's squared length before the projection is worked out; published code adds 0.001, "
+            "which lets go of constraints whose gradients are short",
+        )  # fmt: skip
+
     def setup(self) -> None:
         hyper, context = self.hyper, self.context
         by = "task" if hyper.policy in ("ring", "reservoir") else "task_class"
@@ -91,7 +98,7 @@ class GEM(Method):
             gradients.record(k, self.classifier, blocks)
         gradients.read(past)
         products = gradients.products()
-        v = dual_variables(products, self.hyper.strength)
+        v = dual_variables(products, self.hyper.strength, self.hyper.ridge)
         gradients.add(v)
         self.conflicts.saw(products, v)
 

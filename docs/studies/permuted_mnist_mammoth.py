@@ -29,4 +29,6 @@ CLAIMS = [
     Claim("agem", "domain", 67.56, 1.28, 10, seeds=_SEEDS, memory=500, settings={"agem.reference_batch": 128},
           conditions=_SLOWER),
     Claim("gem", "domain", 76.88, 0.52, 10, seeds=_SEEDS, memory=500, settings={"gem.strength": 0.5}, conditions=_SLOWER),
+    Claim("gem", "domain", 76.88, 0.52, 10, seeds=_SEEDS, memory=500, variant="the source's ridge of 0.001",
+          settings={"gem.strength": 0.5, "gem.ridge": 0.001}, conditions=_SLOWER),
 ]  # fmt: skip

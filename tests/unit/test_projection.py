@@ -18,9 +18,9 @@ def products(g, past):
     return rows @ rows.mT
 
 
-def project(g, past, margin=0.0):
+def project(g, past, margin=0.0, ridge=0.0):
     """v (K, n) and z (K, P)."""
-    v = dual_variables(products(g, past), margin)
+    v = dual_variables(products(g, past), margin, ridge)
     return v, g + (v.unsqueeze(1) @ past).squeeze(1)
 
 
@@ -44,6 +44,26 @@ def brute_force(g, past, margin):
         if (v >= margin - 1e-12).all() and value < best - 1e-14:
             best, found = value, g + past.T @ v
     return found
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.5])
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_a_ridge_is_one_more_number_that_only_its_own_gradient_has(n, margin):
+    """G with √ε·I beside it has the inner products GGᵀ + ε·I, and g with zeros there the same Gg."""
+    g, past = random_case(20, n, 8, seed=n)
+    ridge = 0.3
+    wider = torch.cat([past, ridge**0.5 * torch.eye(n, dtype=past.dtype).expand(20, n, n)], 2)
+    v, _ = project(g, past, margin, ridge)
+    assert not torch.allclose(v, project(g, past, margin)[0])
+    torch.testing.assert_close(v, project(torch.cat([g, torch.zeros(20, n)], 1), wider, margin)[0], rtol=0, atol=1e-8)
+
+
+def test_a_ridge_lets_go_of_short_gradients():
+    g, past = random_case(20, 3, 8, conflict=0.5)
+    v, z = project(g, 1e-4 * past, ridge=1e-3)
+    assert (v > 0).any() and torch.allclose(z, g, atol=1e-3)
+    agreeing = [(past @ step.unsqueeze(2) > -1e-9).all() for step in (project(g, 1e-4 * past)[1], z)]
+    assert agreeing == [True, False]
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.5])

@@ -10,8 +10,8 @@ paper's experiments: it does not mean ⟨z, g_k⟩ ≥ γ.
 
 The problem has as many unknowns as there are past tasks, so it is solved exactly, by Lawson & Hanson's active-set
 method for u = v − γ ≥ 0, for all replicas at once, in double precision, with all gradients scaled to length 1. So the
-result is equivariant to the scale of the gradients: an absolute ridge (10⁻³ in published code) switches the projection
-off once gradients are short. Why our own: quadprog is GPL and fails when GGᵀ is singular (two tasks with the same
+result is equivariant to the scale of the gradients. Published code adds an absolute ridge to GGᵀ (10⁻³), which switches the
+projection off, down to the margin, once gradients are short; `ridge` does the same, and is 0 unless asked for. Why our own: quadprog is GPL and fails when GGᵀ is singular (two tasks with the same
 data), and one call a replica from Python costs more than the whole batch here.
 
 Memory gradients are not differentiated one by one either. A linear layer's gradient is XᵀΔ for its inputs X and output
@@ -158,10 +158,10 @@ class Conflicts(Stateful):
         }
 
 
-def dual_variables(products: Tensor, margin: Tensor | float = 0.0) -> Tensor:
+def dual_variables(products: Tensor, margin: Tensor | float = 0.0, ridge: float = 0.0) -> Tensor:
     """(K, n) v of the problem above, from the inner products (K, n+1, n+1) of g_1 … g_n, g; zeros where nothing is violated.
 
-    `margin` is γ, one for all or (K,). The result is where `products` is; it is found on the CPU, so a GPU waits once.
+    `margin` is γ, one for all or (K,); `ridge` is added to the diagonal of GGᵀ. The result is where `products` is; it is found on the CPU, so a GPU waits once.
     """
     given, products = products, products.cpu().double()
     gram, slope = products[:, :-1, :-1], products[:, :-1, -1]
@@ -169,6 +169,7 @@ def dual_variables(products: Tensor, margin: Tensor | float = 0.0) -> Tensor:
     margin = torch.as_tensor(margin, dtype=torch.float64, device="cpu").expand(len(gram))
     if not bool(violated.any()):
         return torch.zeros_like(slope).to(given)
+    gram = gram + ridge * torch.eye(gram.shape[1], dtype=gram.dtype)
     lengths = gram.diagonal(dim1=1, dim2=2).sqrt()
     # With u = v − γ the gradient to project is g' = g + γΣg_k.
     slope = slope + margin.unsqueeze(1) * gram.sum(2)
