@@ -240,6 +240,11 @@ class Series:
         """One of `METRICS` over the tasks trained so far (all of them once the run has finished)."""
         return self._once(("metric", config, name), lambda: self._metric(config, name))
 
+    def defines(self, name: str) -> bool:
+        """Whether one of `METRICS` means anything in the run's scenario."""
+        scenario = self.started.scenario if self.started else "task"
+        return name in metrics.meaningful(METRICS, scenario)
+
     def _metric(self, config: Config, name: str) -> Spread:
         members = self.members(config)
         values = [self._summary(i).get(name) for i in members]

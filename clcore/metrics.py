@@ -139,15 +139,17 @@ def summary(R: Matrix, scenario: str) -> dict[str, float | None]:
     its fixed points are no ends of tasks, a task has begun before its part of the stream and goes on after it, and its
     classes may be new.
     """
-    in_class = scenario in ("class", "task-free")
-    return {
-        "acc": acc(R),
-        "bwt": bwt(R),
-        "fwt": None if in_class else fwt(R),
-        "forgetting": forgetting(R),
-        "learning_accuracy": None if in_class else learning_accuracy(R),
-        "average_incremental_accuracy": average_incremental_accuracy(R),
-    }
+    measured = {
+        "acc": acc, "bwt": bwt, "fwt": fwt, "forgetting": forgetting, "learning_accuracy": learning_accuracy,
+        "average_incremental_accuracy": average_incremental_accuracy,
+    }  # fmt: skip
+    meant = meaningful(measured, scenario)
+    return {name: metric(R) if name in meant else None for name, metric in measured.items()}
+
+
+def meaningful(names: Iterable[str], scenario: str) -> list[str]:
+    """Those of the metrics that mean something in the scenario; `summary` says why others do not."""
+    return [name for name in names if scenario not in ("class", "task-free") or name not in ("fwt", "learning_accuracy")]
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def table(runs: Sequence[Measured], fine_tuning: Iterable[Measured] = ()) -> str
             SELECTIONS[selection(run.spec).kind],
         ])  # fmt: skip
     scenario = ", ".join(dict.fromkeys(run.spec.scenario for run in runs))
-    footer = f"{scenario} scenario, percent, mean ± {INTERVAL} (– where a metric has no meaning)."
+    footer = f"{scenario} scenario, percent, mean ± {INTERVAL}, or the range of two seeds (– where a metric has no meaning)."
     told = (
         "Bytes and gradient samples: of one network, everything counted. Time: against as many networks of fine-tuning."
     )
@@ -122,10 +122,13 @@ def grouped(replicas: Iterable[dict[str, Any]]) -> dict[tuple[float | None, int 
 
 
 def percent(values: Iterable[float | None]) -> str:
-    """ "71.7 ± 5.6", "71.7" for one value, "–" where a value is missing."""
+    """ "71.7 ± 5.6", "71.7 (70.9…72.5)", the range, for two values, "71.7" for one, "–" where a value is missing."""
+    values = list(values)
     found = interval(values)
     if found is None:
         return "–"
+    if found.n == 2:
+        return f"{100 * found.mean:.1f} ({100 * min(values):.1f}…{100 * max(values):.1f})"
     return f"{100 * found.mean:.1f}" + ("" if found.half is None else f" ± {100 * found.half:.1f}")
 
 
@@ -158,12 +161,13 @@ def row_summary(row: RunRow) -> dict[str, Any]:
 def history(rows: Sequence[RunRow]) -> str:
     if not rows:
         return "No runs yet. Start one: python -m clcore run --benchmark permuted-digits --method finetune"
-    lines = [["run", "state", "method", "benchmark", "scenario", "ACC", "created"]]
+    lines = [["run", "state", "method", "benchmark", "scenario", "seeds", "ACC", "created"]]
     for row in rows:
         replicas = row.result["replicas"] if row.result else []
         score = percent(r["acc"] for r in replicas) if len(grouped(replicas)) == 1 else f"{len(replicas)} replicas"
         created = row.created.astimezone().strftime("%Y-%m-%d %H:%M")
-        lines.append([row.id, row.state, row.method, row.benchmark, row.scenario, score, created])
+        seeds = str(len(row.spec.grid.seeds))
+        lines.append([row.id, row.state, row.method, row.benchmark, row.scenario, seeds, score, created])
     return "\n".join(aligned(lines))
 
 

@@ -241,13 +241,14 @@ def _iso_lines(T: int, x_range: list[float], y_range: list[float]) -> dict[str, 
     ys: list[float | None] = []
     words: list[str] = []
     for level in range(0, 101, 10):
-        first, last, right = (level + slope * (100 - x) for x in (x0, end, x1))
+        first, last = (level + slope * (100 - x) for x in (x0, end))
         if first < y_range[0] or last > y_range[1]:
             continue
-        # The label: at the right edge, else where the line comes in at the top.
-        top = y_range[1] - 0.03 * (y_range[1] - y_range[0])
-        label = (x1, right) if y_range[0] <= right <= y_range[1] else (100 - (top - level) / slope, top)
-        inside = x0 <= label[0] <= x1
+        # The label: where the line ends at the right, else where it comes in at the top, else where it leaves at the bottom.
+        margin = 0.03 * (y_range[1] - y_range[0])
+        spots = [(x1, last), *((100 - (y - level) / slope, y) for y in (y_range[1] - margin, y_range[0] + margin))]
+        label = next((spot for spot in spots if x0 <= spot[0] <= x1 and y_range[0] <= spot[1] <= y_range[1]), spots[0])
+        inside = x0 <= label[0] <= x1 and y_range[0] <= label[1] <= y_range[1]
         xs += [x0, end, None, label[0] if inside else None, None]
         ys += [first, last, None, label[1] if inside else None, None]
         words += ["", "", "", f"{level} %", ""]

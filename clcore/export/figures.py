@@ -135,7 +135,7 @@ def configurations(groups: Sequence[Group], names: Sequence[str], **look: Any) -
     if len(drawn) < FEWEST:
         return None
     found, labels, letters = zip(*drawn, strict=True)
-    scales = told_apart([*_choices(found), Scale(_("Rank"), letters, choice=True), *_outcomes(found)])
+    scales = told_apart([*_choices(found), Scale(_("Alike"), letters, choice=True), *_outcomes(found)])
     figure = parallel_figure(labels, [method_style(group.method).marker for group in found], scales, **look)
     return figure, scales_table(scales)
 

@@ -45,7 +45,7 @@ def metrics_table(groups: Sequence[Group], names: Sequence[str]) -> Table:
     letters = marks(groups)
     stands = {name: best(groups, name, paired_differences(groups, name)) for name in METRICS}
     shown = [name for name in METRICS if any(group.spread(name).total and group.spread(name).n for group in groups)]
-    heads = (_("Group"), _("Rank"), _("Seeds"), *map(metric_title, shown), _("Memory"), _("Gradient samples"),
+    heads = (_("Group"), _("Alike"), _("Seeds"), *map(metric_title, shown), _("Memory"), _("Gradient samples"),
              _("Time, × fine-tuning"))  # fmt: skip
     rows = []
     for i, (group, name) in enumerate(zip(groups, names, strict=True)):

@@ -36,7 +36,8 @@ def table_caption(groups: Sequence[Group]) -> str:
         _("Mean ± 95 % Student t-interval over seeds (n)."),
         _("Bold: clearly the best, by the paired difference over shared seeds after Holm's correction; otherwise the groups "
           "that cannot be told apart are marked as a tie."),
-        _("Only groups with the same letter may be ranked without a caveat."),
+        _("Only groups with the same letter under “Alike” may be ranked without a caveat: where letters differ, the best is "
+          "the best of unlike conditions."),
         _("Metric definitions, version {n}.").format(n=metrics.VERSION),
     ]  # fmt: skip
     if any(group.is_bound for group in groups):

@@ -67,8 +67,8 @@ class GEM(Method):
 
         ridge: float = knob(
             0.0, ge=0, le=1, symbol="ε",
-            help="added to every past gradient's squared length before the projection is worked out; published code adds 0.001, "
-            "which lets go of constraints whose gradients are short",
+            help="added to every past gradient's squared length before the projection is worked out; published code adds "
+            "0.001, which lets go of constraints whose gradients are short",
         )  # fmt: skip
 
     def setup(self) -> None:

@@ -76,7 +76,7 @@ def experiment_form() -> tuple[RunSpec, ...]:
     own = _own_pictures(card, default) if card.own_data else {}
     found_there = st.empty()  # what lies in that folder depends on the settings below
     scenarios = st.pills(
-        _("Scenario"), card.scenarios, selection_mode="multi", key="scenario",
+        _("Scenario (one or more)"), card.scenarios, selection_mode="multi", key="scenario",
         default=[s for s in default["scenario"] if s in card.scenarios], format_func=_scenario_word,
         on_change=_follow_scenario,
         help=_("task: told which task it is at test. domain: not told, same outputs in every task. "

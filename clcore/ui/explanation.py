@@ -137,11 +137,12 @@ def at_the_end(story: Story, stories: Sequence[Story]) -> list[str]:
         return []
     chance = series.chance()[0]
     if chance is not None and learned <= chance + LITTLE_MORE:
-        return [
-            _("**{title}**{where} learned nothing: {a} % of task 1 right after training on it, where guessing gives {chance} "
-              "%. A lower learning rate or a smaller strength helps.").format(
-                title=story.title, where=_where(story), a=_pct(learned), chance=_pct(chance))
-        ]  # fmt: skip
+        nothing = _("**{title}**{where} learned nothing: {a} % of task 1 right after training on it, where guessing gives "
+                    "{chance} %.")  # fmt: skip
+        told = nothing.format(title=story.title, where=_where(story), a=_pct(learned), chance=_pct(chance))
+        strong = any(catalogue().method(part).strength for part in story.method.split("+"))
+        advice = _("A lower learning rate or a smaller strength helps.") if strong else _("A lower learning rate helps.")
+        return [f"{told} {advice}"]
     if kept - learned >= NOTICEABLE:
         told = _("**{title}**{where} knows task 1 better than when it had learned it ({a} → {b} %). Average of all {T} tasks: "
                  "{acc}")  # fmt: skip

@@ -34,6 +34,12 @@ def page_style() -> str:
     )
     whole = '[class*="st-key-tile-"] label :is(div, p) { white-space: normal; overflow: visible; }'  # names of metrics
     touched = "@media (hover: none) { .stApp button kbd { display: none; } }"  # no keyboard, and little room
+    # Half a full-HD screen with the sidebar open: what would be squeezed stands below instead.
+    wraps = " ".join(
+        f':is(.st-key-{key}, .st-key-{key} > div) > [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"])'
+        f' {{ flex-wrap: wrap; > [data-testid="stColumn"] {{ min-width: min({width}, 100%); }} }}'
+        for key, width in (("panels", "17rem"), ("closer-look", "19rem"))
+    )
     narrow = "@media (max-width: 640px) { .stButtonGroup > div { flex-wrap: wrap; } }"
     hidden = "div:has(> [class*=st-key-remember-]), [class*=st-key-remember-] { display: none; }"
     # Above Streamlit's header, which pages cannot write into, at its right end; the pages' names leave room for it.
@@ -58,8 +64,8 @@ def page_style() -> str:
         ".stApp .katex-display > .katex { white-space: normal; } "
         ".stApp .katex-display .katex-html > .base { margin-block: 0.3em; }"
     )
-    wide = f"@media (min-width: 1100px) {{ {wide} }}"
-    rules = (wide, formulas, pills, legible, whole, touched, narrow, hidden, header, words, unseen, chosen)
+    wide = f"@media (min-width: 700px) {{ {wide} }}"
+    rules = (wide, formulas, pills, legible, whole, touched, wraps, narrow, hidden, header, words, unseen, chosen)
     return f"<style>{' '.join(rules)}</style>"
 
 

@@ -254,7 +254,7 @@ def _columns() -> dict[str, Any]:
         "settings": c.TextColumn(_("Settings"), width=165),
         "seeds": c.NumberColumn(_("Seeds"), width=55),
         "rank": c.TextColumn(
-            _("Rank"), width=50,
+            _("Alike"), width=55,
             help=_("Only runs with the same letter may be ranked: the same benchmark, options, scenario, network, optimizer, "
                    "epochs, batch size and seeds, memory bytes within 5 %, strengths chosen in the same way."),
         ),

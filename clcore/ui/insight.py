@@ -119,7 +119,7 @@ def look_inside(row: RunRow, series: Series, config: Config, title: str, setting
         if not names and not asked:
             _nothing_yet(row)
             return
-        chosen, averaged = _choices(series, config)
+        chosen, averaged = _choices(series, config, one=all(kind_of(name).single for name in names))
         if asked:
             _answers(row, series, config, asked, setting)
         for i in range(0, len(names), 2):
@@ -139,8 +139,11 @@ def _nothing_yet(row: RunRow) -> None:
         )
 
 
-def _choices(series: Series, config: Config) -> tuple[int, bool]:
-    """After which task, and whether over all seeds. The newest task goes along with a live run."""
+def _choices(series: Series, config: Config, *, one: bool) -> tuple[int, bool]:
+    """After which task, and whether over all seeds. The newest task goes along with a live run.
+
+    `one`: all pictures are of one network, so there is nothing to choose.
+    """
     T, members = len(series.tasks), series.members(config)
     with st.container(horizontal=True, vertical_alignment="bottom", key="inside-choices"):
         options: list[Any] = [*range(1, T + 1), NEWEST]
@@ -149,7 +152,7 @@ def _choices(series: Series, config: Config) -> tuple[int, bool]:
             format_func=lambda k: _("newest") if k == NEWEST else f"T{k}",
         )  # fmt: skip
         averaged = False
-        if len(members) > 1:
+        if len(members) > 1 and not one:
             averaged = "mean" == st.segmented_control(
                 _("Networks"), ["mean", "one"], default="mean", required=True, key="inside-networks",
                 format_func={

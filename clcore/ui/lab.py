@@ -16,6 +16,7 @@ from clcore.ui.earlier import estimated_seconds, finished_before, measured_secon
 from clcore.ui.frame import wake_runner
 from clcore.ui.links import link_of
 from clcore.ui.running import wishes
+from clcore.ui.shortcut import from_pills_too
 from clcore.ui.states import duration
 from clcore.ui.text import _, n_
 from clcore.ui.url import written
@@ -41,6 +42,7 @@ def action_row(store: Store, specs: Sequence[RunSpec], rows: Sequence[RunRow]) -
                 help=_("Sets the controls to what this experiment was asked for, to change something and run it again."),
             )  # fmt: skip
         _link()
+        from_pills_too("run")
     with st.container(horizontal=True, vertical_alignment="center", key="plan"):  # a row of its own: its words come and go
         if specs:
             _plan(store, specs, rows)

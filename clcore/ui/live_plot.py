@@ -90,6 +90,38 @@ function paint(value, colors) {
   return `rgba(${r},${g},${b},${a * Number(opacity || 1)})`;
 }
 
+// The numbers in a heatmap's cells, black or white, whichever stands out more; Plotly's own choice between a dark grey and
+// white leaves 3 : 1 on middle colours. They become a trace of their own, because a heatmap's numbers share one colour.
+function luminance(rgb) {
+  const [r, g, b] = rgb.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+
+function inked(figure) {
+  const numbers = [];
+  for (const trace of figure.data) {
+    if (trace.type !== 'heatmap' || !trace.texttemplate || trace.textfont?.color) continue;
+    const stops = trace.colorscale.map(([at, color]) => [at, channels(color)]);
+    const color = (z) => {
+      const share = Math.min(Math.max((z - trace.zmin) / (trace.zmax - trace.zmin), 0), 1);
+      const k = Math.max(1, stops.findIndex(([at]) => at >= share));
+      const [[from, low], [to, high]] = [stops[k - 1], stops[k]], part = (share - from) / (to - from);
+      const light = luminance([0, 1, 2].map((i) => low[i] + part * (high[i] - low[i])));
+      return (light + 0.05) ** 2 > 0.05 * 1.05 ? '#000000' : '#ffffff';
+    };
+    const cells = trace.y.flatMap((y, i) => trace.x.map((x, j) => ({ x, y, z: trace.z[i][j], text: trace.text[i][j] })))
+      .filter((cell) => cell.text && cell.z !== null);
+    numbers.push({
+      type: 'scatter', mode: 'text', showlegend: false, hoverinfo: 'skip',
+      x: cells.map((c) => c.x), y: cells.map((c) => c.y), text: cells.map((c) => c.text),
+      textfont: { ...trace.textfont, color: cells.map((c) => color(c.z)) },
+    });
+    trace.text = trace.text.map((line, i) => line.map((text, j) => (trace.z[i][j] === null ? text : '')));
+  }
+  figure.data.push(...numbers);
+  return figure;
+}
+
 // A replay shows the figure as it was when its clock (replay.py) stood at `at`: the curves up to there, the cursor there;
 // of a film, the last frame up to there. Curves are the traces of a legend group; a frame's name is its time.
 function until(figure, at) {
@@ -204,7 +236,7 @@ async function draw(state, { spec, library: url, alt, failure, saves, clock, dra
   try {
     await load(url);
     if (state.spec !== spec || state.look !== look || !state.painted) {
-      state.painted = paint(JSON.parse(spec), colors);
+      state.painted = inked(paint(JSON.parse(spec), colors));
       state.painted.layout.font = { ...state.painted.layout.font, family: font };
     }
     const figure = at === undefined ? state.painted : until(state.painted, at);

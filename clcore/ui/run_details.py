@@ -41,7 +41,8 @@ def run_details(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
                                      format_func={"tasks": _("tasks"), "epochs": _("epochs")}.get)  # fmt: skip
         row = next((r for r in rows if r.id == chosen), rows[0])
         one, config = series[row.id], shown_config(row, series[row.id])
-        left, right = st.columns([6, 5], gap="medium")
+        with st.container(key="closer-look"):
+            left, right = st.columns([6, 5], gap="medium")
         with left:
             _matrix(row, one, config, kind, row0, future)
         with right:
@@ -49,7 +50,7 @@ def run_details(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
         around_the_switch(row, one, config)
     with st.expander(_("Show as table"), icon=":material/table:", key="table", on_change="rerun") as box:
         if box.open:  # every viewer would pay for them at every look
-            _tables(row, one, config)
+            _tables(row, one, config, kind)
     insight.look_inside(row, one, config, labels[row.id], setting_words(row, one))
 
 
@@ -104,7 +105,7 @@ def _tiles(series: Series, config: Config) -> None:
         value = series.metric(config, name)
         with column, st.container(key=f"tile-{name}"):
             number = "–" if value.mean is None else f"{signed(value.mean)} {unit()}"
-            st.metric(label(), number, delta=_behind(value), delta_color="off", delta_arrow="off",
+            st.metric(label(), number, delta=_behind(value, defined=series.defines(name)), delta_color="off", delta_arrow="off",
                       help=_("Over the tasks trained so far.") + " " + formula, border=True)  # fmt: skip
     if series.started is not None and series.started.scenario == "task-free":
         st.caption(_("Learning accuracy is left out: nobody says when a task has been learned. T1, T2, … are measured at the "
@@ -115,11 +116,11 @@ def _tiles(series: Series, config: Config) -> None:
         st.caption(_("± is the 95 % t-interval over seeds."))
 
 
-def _behind(value: Spread) -> str:
+def _behind(value: Spread, *, defined: bool) -> str:
     if value.diverged:
         return _("{k} of {n} diverged").format(k=value.diverged, n=value.total)
     if value.mean is None:
-        return _("not yet known")
+        return _("not yet known") if defined else _("not defined here")
     seeds = n_("{n} seed", "{n} seeds", value.n)
     if value.half is not None:
         return f"± {100 * value.half:.1f} · {seeds}"
@@ -150,11 +151,15 @@ def run_sweep(row: RunRow, series: Series) -> None:
         percent_table(series.sweep(memory), f"{row.id}-sweep", _("Accuracy against strength, in percent"))
 
 
-def _tables(row: RunRow, series: Series, config: Config) -> None:
+def _tables(row: RunRow, series: Series, config: Config, kind: str) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown(f"**{_('Matrix: after each task, all test data')}**")
-        percent_table(series.matrix(config), f"{row.id}-matrix", _("Accuracy after each task on each task, in percent"))
+        if kind == "forgetting":
+            words = _("Points lost after each task on each task")
+            percent_table(series.matrix(config, kind), f"{row.id}-forgetting", words)
+        else:
+            percent_table(series.matrix(config), f"{row.id}-matrix", _("Accuracy after each task on each task, in percent"))
     with right:
         st.markdown(f"**{_('Curves: while training, a part of the test data')}**")
         percent_table(series.curves(config), f"{row.id}-curves", _("Accuracy on each task while training, in percent"))

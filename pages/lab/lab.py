@@ -27,7 +27,7 @@ with st.container(key="page"), designed_errors():
     with st.container(key="notes"):
         rows = shown_experiment(store)
         if refused:
-            st.warning(refused, title=_("These settings do not go together"), icon=":material/rule:")
+            st.warning(refused, title=_("The settings need a change"), icon=":material/rule:")
     class_strip(store, rows)
     action_row(store, specs, rows)
     with st.container(key="experiment"):

@@ -4,7 +4,8 @@ import pytest
 
 from tests.pages.recorded import experiment, play
 
-LOOKS = {"light": (1400, 1000, "light"), "dark": (1400, 1000, "dark"), "phone": (390, 844, "light")}
+LOOKS = {"light": (1400, 1000, "light"), "dark": (1400, 1000, "dark"), "phone": (390, 844, "light"),
+         "half a screen": (960, 1000, "light")}  # fmt: skip
 # What reaches beyond the window, and by how many pixels; what lies in a box that scrolls sideways may.
 OVERFLOW = """() => {
     const width = document.documentElement.clientWidth;
@@ -50,6 +51,9 @@ def test_lab_and_runs(server, new_page, shown, pictures, look):
     lab.page.screenshot(path=pictures / f"lab-{look}.png")
     lab.page.set_viewport_size({"width": width, "height": height})
     assert not overflow
+    if look != "phone":  # beside one another, or below: never squeezed
+        boxes = lab.page.locator(".st-key-panels .js-plotly-plot, .st-key-closer-look .js-plotly-plot").all()
+        assert len(boxes) == 5 and all(box.bounding_box()["width"] > 240 for box in boxes)
     dark = scheme == "dark"
     assert (colors["ground"] < 80) is dark and (colors["text"] > 128) is dark
     lab.open("/runs")

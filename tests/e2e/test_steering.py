@@ -38,6 +38,17 @@ def test_pause_step_resume_and_cancel(server, new_page):
     assert server.store.run(run.id).result["status"] == "cancelled"
 
 
+def test_the_shortcut_runs_what_was_just_chosen(server, new_page):
+    lab = new_page(server, method="finetune", seeds=1, epochs=1, **{"option.tasks": 2})
+    pill = lab.page.locator(".st-key-method-rows button", has_text="L2 anchor").first
+    pill.click()
+    lab.until(lambda: "l2" in lab.query["method"])
+    lab.page.locator(".st-key-run button:enabled").wait_for()
+    lab.page.keyboard.press("Control+Enter")
+    lab.until(lambda: "x" in lab.query)
+    assert {run.method for run in server.rows(lab.experiment)} == {"finetune", "l2"}
+
+
 def test_a_failed_run_says_why(server, new_page):
     lab = new_page(server, **{"method": "finetune", "option.train_per_task": 60000})
     experiment = lab.run()

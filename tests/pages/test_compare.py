@@ -67,7 +67,7 @@ def test_groups_stand_side_by_side(app, store):
     table, found = at.table[0].value, groups([store.run(i) for i in ids])
     assert list(table["Group"]) == names(found)
     assert table["Average accuracy, %"][1] == f"**{tables.spread_text(found[1].spread('acc'))}**"
-    assert list(table["Rank"]) == ["A", "B", "A"]
+    assert list(table["Alike"]) == ["A", "B", "A"]
     assert "Not to be ranked together. They differ in: memory bytes." in words(at)
     assert charts(at) == 8 and len(at.table[1].value) == 3  # pairs
 
@@ -212,7 +212,7 @@ def test_many_configurations_are_lines_over_their_choices(app, store):
     ids = [*played(store, "ewc", strengths=tuple(float(s) for s in range(1, 9))), *played(store, "er", memories=(20, 200))]
     at = opened(app, [*ids, play(store, experiment("l2", seeds=3)[0], diverged=(1,))])
     frame = at.dataframe[-1].value
-    assert list(frame.columns) == ["Method", "Strength", "Memory", "Rank", "Bytes", "Gradient samples", "Learning accuracy, %",
+    assert list(frame.columns) == ["Method", "Strength", "Memory", "Alike", "Bytes", "Gradient samples", "Learning accuracy, %",
                                    "Forgetting, points", "Average accuracy, %"]  # fmt: skip
     assert len(frame) == 10 and "1 group is not drawn, because a seed diverged" in words(at)
     assert list(frame["Strength"][:2]) == ["1", "2"] and list(frame["Memory"][-3:]) == ["–", "20", "200"]

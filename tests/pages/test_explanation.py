@@ -65,7 +65,7 @@ def test_a_network_that_never_learned_is_said_to_have_learned_nothing():
     told.series._known.clear()
     assert explain([told]) == [
         "**FINETUNE** learned nothing: 10 % of task 1 right after training on it, where guessing gives 10 %. "
-        "A lower learning rate or a smaller strength helps."
+        "A lower learning rate helps."
     ]
 
 

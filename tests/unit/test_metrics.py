@@ -111,3 +111,11 @@ def test_interval_is_students():
     assert found.half == pytest.approx(4.302653 * 0.1 / 3**0.5, rel=1e-5)
     assert metrics.interval([0.7]).half is None
     assert metrics.interval([0.7, None]) is None and metrics.interval([]) is None
+
+
+def test_what_has_no_meaning_in_a_scenario_is_no_number():
+    R = [[0.1, 0.1], [0.9, 0.2], [0.5, 0.8]]
+    for scenario, left_out in (("task", set()), ("domain", set()), ("class", {"fwt", "learning_accuracy"})):
+        found = metrics.summary(R, scenario)
+        assert {name for name, value in found.items() if value is None} == left_out
+        assert set(metrics.meaningful(found, scenario)) == set(found) - left_out

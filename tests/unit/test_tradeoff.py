@@ -220,6 +220,22 @@ def test_points_lie_on_their_iso_accuracy_line():
     assert y0 + (75 - x0) * (y1 - y0) / (x1 - x0) == pytest.approx(80) and frame["acc"][0] == pytest.approx(0.6)
 
 
+def test_iso_accuracy_lines_carry_their_label_where_they_end():
+    frame = framed([outcome(stability=(0.75,), plasticity=0.8), outcome("si", stability=(0.3,), plasticity=0.4)])
+    figure = plane_figure(frame)
+    line, (low, high) = figure["data"][0], figure["layout"]["yaxis"]["range"]
+    labelled = [i for i, text in enumerate(line["text"]) if text]
+    assert len(labelled) > 3 and [line["text"][i] for i in labelled] == sorted((line["text"][i] for i in labelled), key=int_of)
+    for at in labelled:
+        (x0, x1), (y0, y1), x, y = line["x"][at - 3 : at - 1], line["y"][at - 3 : at - 1], line["x"][at], line["y"][at]
+        assert low <= y <= high
+        assert y == pytest.approx(y0 + (min(x, x1) - x0) * (y1 - y0) / (x1 - x0))  # on the line, or level with its end
+
+
+def int_of(text):
+    return int(text.split()[0])
+
+
 def test_live_points_are_pale():
     frame = framed([SOME[0], outcome(strength=1.0, after=2)])
     assert named(plane_figure(frame), "EWC")["marker"]["opacity"] == [0.45]

@@ -28,5 +28,6 @@ class Normals(Stateful):
         if not self._decks.get(rows):
             # How many draws are made at once decides how far generators run: the group must not matter.
             ahead = max(1, _PREDRAWN // (rows * self.width))
-            self._decks[rows] = list(normals(self.generators, ahead * rows, self.width, self.device).split(rows, 1))
+            drawn = normals(self.generators, ahead * rows, self.width, self.device)
+            self._decks[rows] = list(drawn.split(rows, 1))
         return self._decks[rows].pop()

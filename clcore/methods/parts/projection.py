@@ -10,9 +10,10 @@ paper's experiments: it does not mean ⟨z, g_k⟩ ≥ γ.
 
 The problem has as many unknowns as there are past tasks, so it is solved exactly, by Lawson & Hanson's active-set
 method for u = v − γ ≥ 0, for all replicas at once, in double precision, with all gradients scaled to length 1. So the
-result is equivariant to the scale of the gradients. Published code adds an absolute ridge to GGᵀ (10⁻³), which switches the
-projection off, down to the margin, once gradients are short; `ridge` does the same, and is 0 unless asked for. Why our own: quadprog is GPL and fails when GGᵀ is singular (two tasks with the same
-data), and one call a replica from Python costs more than the whole batch here.
+result is equivariant to the scale of the gradients. Published code adds an absolute ridge to GGᵀ (10⁻³), which
+switches the projection off, down to the margin, once gradients are short; `ridge` does the same, and is 0 unless
+asked for. Why our own: quadprog is GPL and fails when GGᵀ is singular (two tasks with the same data), and one call a
+replica from Python costs more than the whole batch here.
 
 Memory gradients are not differentiated one by one either. A linear layer's gradient is XᵀΔ for its inputs X and output
 gradients Δ, so one forward and backward pass over a block of examples leaves a task's gradient in its row of G, without
@@ -161,7 +162,8 @@ class Conflicts(Stateful):
 def dual_variables(products: Tensor, margin: Tensor | float = 0.0, ridge: float = 0.0) -> Tensor:
     """(K, n) v of the problem above, from the inner products (K, n+1, n+1) of g_1 … g_n, g; zeros where nothing is violated.
 
-    `margin` is γ, one for all or (K,); `ridge` is added to the diagonal of GGᵀ. The result is where `products` is; it is found on the CPU, so a GPU waits once.
+    `margin` is γ, one for all or (K,); `ridge` is added to the diagonal of GGᵀ. The result is where `products` is; it is
+    found on the CPU, so a GPU waits once.
     """
     given, products = products, products.cpu().double()
     gram, slope = products[:, :-1, :-1], products[:, :-1, -1]

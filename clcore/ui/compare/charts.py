@@ -104,7 +104,7 @@ def show_configurations(found: Sequence[Group]) -> None:
             notes.append(n_("{n} group is not drawn, because a seed diverged.",
                             "{n} groups are not drawn, because a seed diverged.", lost))  # fmt: skip
         if incomparable_in(found):
-            notes.append(_("Only lines through the same rank letter may be ranked."))
+            notes.append(_("Only lines through the same letter of “Alike” may be ranked."))
         st.caption(" ".join(notes))
         _as_table(frame, "configurations")
 

@@ -16,13 +16,13 @@ from clcore.worked import FORMULAS
 
 PAGE = "learn"
 VIEWS = ("lessons", "methods", "metrics", "pictures")
-MATRIX = "10,12.5,8;98,11,9;60,97,12;40,75,96"
+MATRIX = "10,12,8;98,11,9;60,97,12;40,75,96"
 TASKS = 3
 LONGEST_NAME = 40
 
 DEFAULTS: dict[str, Any] = {
     "show": VIEWS[0], "search": "", "method": "",
-    "R": MATRIX, "metric": "acc", "untrained": False,
+    "R": MATRIX, "metric": "acc", "untrained": True,
     "picture": "cone", "past": 2, "g": 0, "g1": 117, "g2": 27, "g3": -80,
     "turn": 30, "lambda": 1.0, "springs": "diagonal",
     "lesson": "", "step": 1, "class": "", "me": "", "ran": [],

@@ -42,6 +42,8 @@ def _plane_notes(shown: Shown, frame: pd.DataFrame) -> list[str]:
     """What the picture does not say by itself."""
     notes = [_("Arrows and larger markers: growing strength or budget.") + " " + seeds_words(frame)]
     notes.append(_("Grey lines join equal average accuracy, as far as no task gained after it was learned."))
+    if (frame["family"] == "reference").any():
+        notes.append(_("Joint training and one network per task are measures for the others: the front leaves them out."))
     lost = frame[frame["diverged"] > 0]
     if len(lost):
         names = "; ".join(
@@ -195,7 +197,7 @@ def _chosen_words(path: Path, picked: Chosen | None, symbol: str) -> str:
     return (
         words
         + " "
-        + _("Its average accuracy on test data is {value}. Bands: 95 % t-intervals.").format(
+        + _("Its average accuracy on test data is {value}. Bands: 95 % t-intervals, or the range of two seeds.").format(
             value=percent_words(picked.outcome.spread("acc"))
         )
     )
