@@ -134,16 +134,29 @@ def _memory_trial(
     """Of every strength: a network without memory and, where the method has one, two whose memories hold something."""
     if not run.method.uses_memory:
         return [(tried,) for tried in _trial(run, benchmark, control, 1, (0,))]
-    size = max(1, min(_TRIAL_MEMORY, everything // 2))
+    size, without = max(1, min(_TRIAL_MEMORY, everything // 2)), True
     while True:
         try:
-            tried = _trial(run, benchmark, control, 1, (0, size, 2 * size))
-        except RequestError:  # too small a memory for this method
-            if 4 * size > everything:
+            tried = _trial(run, benchmark, control, 1, (*((0,) if without else ()), size, 2 * size))
+        except RequestError:  # too small a memory for this method, and none may be, too
+            if without:
+                without = False
+            elif 4 * size > everything:
                 raise
-            size *= 2
+            else:
+                size *= 2
         else:
-            return [tuple(tried[i : i + 3]) for i in range(0, len(tried), 3)]
+            break
+    if without:
+        return [tuple(tried[i : i + 3]) for i in range(0, len(tried), 3)]
+    return [(_without_examples(*pair), *pair) for pair in zip(tried[::2], tried[1::2], strict=True)]
+
+
+def _without_examples(small: _Tried, large: _Tried) -> _Tried:
+    """What a network that must have a memory would keep with an empty one: on the line through two that were tried."""
+    more = large.held - small.held
+    each = (large.bytes - small.bytes) / more if more else 0
+    return small._replace(bytes=round(small.bytes - small.held * each), held=0)
 
 
 def _trial(

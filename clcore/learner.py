@@ -267,6 +267,8 @@ class Learner:
             for take_step in take_steps:
                 take_step()
             method.after_step(batch, lr)
+            if watch.phase.watched:
+                method.observe(batch)
             if guard:
                 guard.restore()
             return terms

@@ -51,6 +51,7 @@ class Watch:
         self._reported = time.perf_counter()
         self._settled = torch.zeros(len(learner.seeds), dtype=torch.float64)  # of batches.seen
         self._replayed = torch.zeros(len(learner.seeds), device=learner.device)
+        self._rehearsed = torch.zeros(len(learner.seeds), device=learner.device)  # replayed as part of the phase's data
 
     def through(self, step: int) -> Tensor:
         """Replicas (indices) that take no further step from `step` on."""
@@ -62,6 +63,8 @@ class Watch:
         """A step was taken."""
         self.batches.trained()
         self._trace.append({name: t.detach() for name, t in terms.items() if isinstance(t, Tensor)})
+        if self.phase.rehearses:
+            self._rehearsed += (batch.weight * (torch.as_tensor(batch.task) != self.task.index)).sum(1)
         for part in batch.replay:
             # A replica that is through draws replay like the others, but takes no step.
             self._replayed += part.count if self._equal_length else part.count * (batch.count > 0)
@@ -134,10 +137,11 @@ class Watch:
     def settle(self) -> None:
         """Adds what has been trained so far to the group's counters; also when training is broken off."""
         trained = self.batches.seen - self._settled
-        replayed = self._replayed.cpu() * self.batches.counts_in
+        replayed, rehearsed = (n.cpu() * self.batches.counts_in for n in (self._replayed, self._rehearsed))
         self._settled += trained
         self._replayed.zero_()
-        self.learner.counters.add(trained, replayed)
+        self._rehearsed.zero_()
+        self.learner.counters.add(trained - rehearsed, replayed + rehearsed)
         self.learner.settle_charges()
 
     def _position(self, done: int) -> float:

@@ -87,7 +87,7 @@ class Course:
         cut = slice(start - first * length, stop - first * length)
         tasks, ids, fresh = (torch.cat(tables, 1)[:, cut].to(self._rows.device) for tables in zip(*shown, strict=True))
         lengths = torch.full((len(self._seeds),), stop - start, device=self._rows.device)
-        return Split(self._examples, tasks, ids, lengths, self._rows, None if epochs == 1 or self.views > 1 else fresh)
+        return Split(self._examples, tasks, ids, lengths, self._rows, None if epochs == 1 else fresh)
 
     def _part(self, index: int, epochs: int) -> tuple[Tensor, Tensor, Tensor]:
         """Of one part, (S, N) each: what the examples are seen as, their ids, and whether they come by for the first time."""
@@ -112,6 +112,7 @@ class Course:
                 ids[here], fresh[here] = order[ranks], ranks < size
         if self.views > 1:
             task = task * self.views + torch.arange(length) * self.views // length
+            fresh = _first_times((task << 32) + ids)
         return task, ids, fresh
 
     def _swapped(self, s: int, index: int, epochs: int) -> Tensor:
@@ -126,3 +127,11 @@ class Course:
         """(N,) ids of a task in the order in which they come by: every one once before any comes again."""
         draws, table = generator(self._seeds[s], f"stream/course {task}"), self._tasks[task].table[s].cpu()
         return torch.cat([table[torch.randperm(len(table), generator=draws)] for _ in range(epochs)])
+
+
+def _first_times(codes: Tensor) -> Tensor:
+    """Which of the codes (N,) stand before all others like them."""
+    ordered, order = codes.sort(stable=True)
+    new = torch.ones_like(codes, dtype=torch.bool)
+    new[1:] = ordered[1:] != ordered[:-1]
+    return torch.zeros_like(new).scatter(0, order, new)

@@ -57,7 +57,6 @@ class AGSCL(Method):
         r"+\lambda\sum_{\Omega_n>0}\Omega_n\lVert v_n-\hat v_n\rVert"
     )
     stores = "the previous weights of the hidden neurons, and one number per neuron: how busy it was"
-    static_step = True
     needs_boundaries = True
     freezes = True
     sweep = (0.0, 0.3, 1.0, 3.0, 10.0, 100.0, 1000.0, 10_000.0)
@@ -78,6 +77,10 @@ class AGSCL(Method):
         isolate: bool = knob(True, help="cut the wires from idle neurons to important ones and keep them cut")
 
     context_fields = Method.context_fields | {"layers", "mu"}
+
+    @property
+    def static_step(self) -> bool:  # type: ignore[override]
+        return self.hyper.prox_every == "step"  # else one step of an epoch is unlike the others
 
     def setup(self) -> None:
         self.layers = hidden_layers(self.classifier.network)

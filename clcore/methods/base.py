@@ -53,7 +53,8 @@ class Phase:
     fresh       take fresh optimizers even where the run keeps their state from task to task
     covers      the part of the task, from 0 to 1, that this phase is on the time axis
     splits      the examples used of each of `tasks` (None: their whole training splits)
-    watched     whether it is evaluated live; not where the network is a throw-away copy
+    watched     whether it is evaluated live and observed; not where the network is a throw-away copy
+    rehearses   examples of earlier tasks come from a memory: they count as replayed, not as the stream's
     """
 
     name: str = "train"
@@ -66,6 +67,7 @@ class Phase:
     covers: tuple[float, float] = (0.0, 1.0)
     splits: tuple[Split, ...] | None = None
     watched: bool = True
+    rehearses: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Method(Stateful):
     composable: ClassVar[bool] = True  # False where others' view of "the weights" ends: it grows, has masks or gates
     vectorized: ClassVar[bool] = True
     # Whether every step of a phase, after the first few, is the same operations on the same tensors, given the mini-batch: from
-    # `task_loss` to `after_step` nothing depends on Python numbers that change, nothing waits for the device, and what Python
+    # `task_loss` to `observe` nothing depends on Python numbers that change, nothing waits for the device, and what Python
     # itself remembers is after one step as after another. Then a GPU may repeat a recorded step (recorded_step.py).
     static_step: ClassVar[bool] = False
     whole_epochs: ClassVar[int] = 1  # multiples of it are free of rounding where phases take parts of the run's epochs
@@ -175,7 +177,13 @@ class Method(Stateful):
         """Change the parameters' gradients in place."""
 
     def after_step(self, batch: Batch, lr: float) -> None:
-        """After the optimizer's step."""
+        """After the optimizer's step: change the weights."""
+
+    def observe(self, batch: Batch) -> None:
+        """After all of a step, of every part: measure the path that was taken, or remember examples.
+
+        Not in a phase that trains a throw-away copy (`Phase.watched`).
+        """
 
     def end(self, task: Task) -> None:
         """After a task's last step."""

@@ -95,12 +95,13 @@ class BiC(Method):
         # Rounded up where it does not come out even: the memory then drops the excess of old and new classes alike.
         each = -(-self.validation.budgets // self._classes_before(task.index + 1))
         spared = self.hyper.validation * task.train.lengths.cpu() / self.context.stream.classes_per_task
-        held, self._learned = _apart(task.train, each.minimum(spared.ceil().long()))
+        held, self._learned = _apart(task.train, each.minimum((spared + 1e-9).long()))
         self.validation.fill(replace(task, train=held))
 
     def phases(self, task: Task) -> Plan:
         earlier = range(task.index)
-        yield Phase("train", tasks=(*earlier, task.index), splits=(*self.memory.splits(earlier), self._learned))
+        splits = (*self.memory.splits(earlier), self._learned)
+        yield Phase("train", tasks=(*earlier, task.index), splits=splits, rehearses=True)
 
     def task_loss(self, batch: Batch) -> Tensor:
         classifier = self.classifier
@@ -151,10 +152,12 @@ class BiC(Method):
         return self.classifier.units_before(task).stop if task else 0
 
     def _fit(self, task: Task) -> None:
-        """Stage 2: α and β of the task's classes; the network is not touched."""
+        """Stage 2: α and β of the task's classes; the network is not touched. Where nothing is held out they stay 1 and 0."""
+        if not bool(self.validation.counts.any()):
+            return
         with torch.no_grad():
             held = [(part, self.classifier(part.x)) for part in self.validation.everything()]
-        examples = self.validation.counts.to(self.context.device)
+        examples = self.validation.counts.to(self.context.device).clamp_min(1)
         column = torch.arange(self.shift.shape[1], device=self.shift.device) == task.index
         fitted = [torch.zeros_like(self.shift[:, :1]).requires_grad_() for _ in range(2)]
         optimizer = torch.optim.Adam(fitted, lr=self.hyper.bias_lr)

@@ -93,6 +93,10 @@ class Composition(Method):
         for part in self.parts.values():
             part.after_step(batch, lr)
 
+    def observe(self, batch: Batch) -> None:
+        for part in self.parts.values():
+            part.observe(batch)
+
     def end(self, task: Task) -> None:
         for part in self._told():
             part.end(task)

@@ -72,7 +72,7 @@ class DER(Method):
         recalled = batch.replay[0]
         return {"logits": self.hyper.strength * batch_mean(self._changes(recalled), recalled)}
 
-    def after_step(self, batch: Batch, lr: float) -> None:
+    def observe(self, batch: Batch) -> None:
         said = {"logits": self.classifier.logits(batch).detach()}
         self.memory.observe(batch, said)
         self.memory.refresh(batch, said)

@@ -145,6 +145,7 @@ class DGR(Method):
         if dreams is not None:
             r = self._share_of_new()
             errors = r * errors + (1 - r) * self._errors(dreams, self.dream_noise)
+        self.context.charge(sum(part.count for part in (batch, dreams) if part is not None))  # the generator's own pass
         return {"generator": self.generator.loss(errors)}
 
     def trains_old_heads(self) -> Tensor:

@@ -66,7 +66,7 @@ class ER(Method):
     def task_loss(self, batch: Batch) -> Tensor:
         return (mean_loss if self.hyper.loss == "concat" else sum_of_means)(self.classifier, batch)
 
-    def after_step(self, batch: Batch, lr: float) -> None:
+    def observe(self, batch: Batch) -> None:
         if self.online:
             self.memory.observe(batch)
 

@@ -77,7 +77,7 @@ class ERACE(Method):
             total = total + batch_mean(losses, part)
         return total
 
-    def after_step(self, batch: Batch, lr: float) -> None:
+    def observe(self, batch: Batch) -> None:
         self.memory.observe(batch)
 
     def footprint(self):

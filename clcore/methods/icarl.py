@@ -90,7 +90,7 @@ class ICaRL(LwFMC):
 
     def phases(self, task: Task) -> Plan:
         earlier = range(task.index)
-        yield Phase(tasks=(*earlier, task.index), splits=(*self.memory.splits(earlier), task.train))
+        yield Phase(tasks=(*earlier, task.index), splits=(*self.memory.splits(earlier), task.train), rehearses=True)
 
     def after_step(self, batch: Batch, lr: float) -> None:
         self.restored()

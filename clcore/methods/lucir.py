@@ -114,7 +114,7 @@ class LUCIR(Method):
 
     def phases(self, task: Task) -> Plan:
         earlier = range(task.index)
-        yield Phase(tasks=(*earlier, task.index), splits=(*self.memory.splits(earlier), task.train))
+        yield Phase(tasks=(*earlier, task.index), splits=(*self.memory.splits(earlier), task.train), rehearses=True)
 
     def task_loss(self, batch: Batch) -> Tensor:
         with recording(self.head) as tape:

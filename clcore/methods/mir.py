@@ -83,9 +83,8 @@ class MIR(Method):
     def mix(self, batch: Batch) -> Batch:
         size = self.hyper.replay_batch or self.context.batch_size
         only_old = self.online and self.hyper.exclude_current and not self.boundless  # nobody says which are old
-        candidates = self.memory.draw(
-            max(size, self.hyper.candidates), ahead=1 if self.online else 32, before=batch.task if only_old else None
-        )
+        before = self.classifier.learning if only_old else None
+        candidates = self.memory.draw(max(size, self.hyper.candidates), ahead=1 if self.online else 32, before=before)
         if candidates is None:
             return batch
         self.context.charge(batch.count * (candidates.count > 0))
@@ -96,7 +95,7 @@ class MIR(Method):
     def task_loss(self, batch: Batch) -> Tensor:
         return (mean_loss if self.hyper.loss == "concat" else sum_of_means)(self.classifier, batch)
 
-    def after_step(self, batch: Batch, lr: float) -> None:
+    def observe(self, batch: Batch) -> None:
         if self.online:
             self.memory.observe(batch)
 

@@ -90,6 +90,8 @@ class RWalk(Method):
 
     def after_step(self, batch: Batch, lr: float) -> None:
         self.springs.relax(lr)
+
+    def observe(self, batch: Batch) -> None:
         self.path.arrive(self.springs)
         self.taken += 1
         self._steps += 1

@@ -73,6 +73,8 @@ class SI(Method):
 
     def after_step(self, batch, lr: float) -> None:
         self.springs.relax(lr)
+
+    def observe(self, batch) -> None:
         self.path.arrive(self.springs)
 
     @torch.no_grad()

@@ -217,3 +217,9 @@ def test_steps_that_differ_are_noticed(method, stand_in, monkeypatch):
 def test_a_memory_that_looks_at_every_batch_has_no_such_step(method):
     run = digits_run(method, scenario="class", settings={f"{method}.memory_update": "online"})
     assert not learner_for(run).method.static_step
+
+
+def test_a_step_that_may_be_the_last_of_an_epoch_is_not_recorded():
+    for every, static in (("step", True), ("epoch", False)):
+        learner = learner_for(digits_run("ags-cl", scenario="task", settings={"ags-cl.prox_every": every}))
+        assert learner.method.static_step is static

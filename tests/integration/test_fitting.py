@@ -162,6 +162,16 @@ def test_there_are_no_more_examples_than_the_stream_has():
     assert result_of(digits_run("er", memory_bytes=10**12, **few))["replicas"][0]["memory"] == 20
 
 
+def test_a_method_that_must_have_a_memory_is_fitted_too():
+    case = {"benchmark": "split-digits", "scenario": "class", "epochs": 1}
+    plenty, some = (result_of(digits_run("bic", memory_bytes=b, **case))["replicas"][0] for b in (400_000, 60_000))
+    assert plenty["memory"] > some["memory"] > 100  # all of the stream, and a part of it
+    kept = plenty["footprint"]["parameters"]
+    assert 60_000 - 2 * EXAMPLE < some["bytes"] - kept <= 60_000
+    with pytest.raises(RequestError, match="too few for one of each of 10 classes"):
+        result_of(digits_run("bic", memory_bytes=kept + 50 * EXAMPLE, **case))
+
+
 def test_no_bytes_are_no_memory():
     result = result_of(digits_run("er", memory_bytes=0, **SMALL))
     plain = result_of(digits_run("finetune", **SMALL))

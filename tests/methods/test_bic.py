@@ -153,7 +153,16 @@ def test_a_class_gives_no_more_than_the_share_of_its_own_examples():
     task = learner.stream.tasks[0]
     learner.method.begin(task)
     held = learner.method.validation.counts_by_class()[0, :2].tolist()
-    assert held == [-(-int(task.train.lengths[0]) // 20)] * 2
+    assert held == [int(task.train.lengths[0]) // 20] * 2
+
+
+@pytest.mark.parametrize("examples", [1, 4])
+def test_classes_too_small_to_share_are_all_trained_on(examples):
+    options = {"train_per_task": 2 * examples, "tasks": 5}
+    learner = trained(digits_run("bic", benchmark="split-digits", scenario="class", options=options))
+    method = learner.method
+    assert not method.validation.counts.any() and int(method.memory.counts[0]) == 5 * 2 * examples
+    assert not method.log_scale.any() and not method.shift.any()  # nothing to measure them on
 
 
 def test_a_memory_too_small_for_a_validation_split_is_refused():

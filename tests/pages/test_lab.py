@@ -23,7 +23,7 @@ def words(at) -> str:
 
 
 def charts(at) -> int:
-    return len(at.get("bidi_component"))
+    return sum(one.proto.component_name in ("lab_plot", "lab_clock") for one in at.get("bidi_component"))
 
 
 def test_opens_with_an_experiment_and_its_recording(app):

@@ -50,7 +50,8 @@ class Gradients:
             size = parameter[0].numel()
             self._spans.append((end, end + size))
             end += -(-size // _LINE) * _LINE
-        of_linear = {p for module in network.modules() if isinstance(module, Linear) for p in module.parameters()}
+        # A Gaussian layer (bayesian.py) has further ones, which no product of inputs and output gradients gives.
+        of_linear = {p for module in network.modules() if isinstance(module, Linear) for p in (module.weight, module.bias)}
         self._others = [p for p in network.parameters() if p not in of_linear]
         first = next(network.parameters())
         self.rows = torch.zeros(first.shape[0], count, end, device=first.device)
