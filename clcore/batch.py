@@ -23,7 +23,8 @@ class Batch:
     epoch   (K,) how often each replica has been through the data, from 0
     ends    (K,) whether this is the last step of a replica's pass through its data
     passes  (K,) how many steps such a pass takes
-    fresh   (K, B) bool: which examples come by for the first time, where one pass shows some again (None: see `epoch`)
+    fresh   (K, B) bool: which examples a first pass shows for the first time, where not all of them are new: they came by in an
+            earlier task or phase, or earlier in a pass without boundaries (None: all)
     replay  what a method mixed in; each part is a batch of its own
     slots   (K, B) where a replayed example lies in its memory
     padded  False where every row is known to be an example of its replica

@@ -145,6 +145,7 @@ class Learner:
         self.clock = self.counters.clock(control)
         self.pictures = Pictures(self, benchmark.facts.class_names)
         self._last_step = 0
+        self._passing = -1  # the task of which `_passed` tells
         self._records = self.device.type == "cuda" and self.method.static_step and settings().cuda_graphs
         self._kept_optimizers: list[torch.optim.Optimizer] | None = None
 
@@ -192,6 +193,8 @@ class Learner:
             widths=network.widths,
             splits=(task.train,) if passing else phase.splits,
             in_order=passing,
+            present=task.index,
+            known=self._passed_in(task),
         )
         drop_caches(self.method)
         self._batches = batches
@@ -202,10 +205,18 @@ class Learner:
             with training_stream(self.device) if self._records else nullcontext():
                 self._steps(batches, optimizers, guard, watch, strokes)
         finally:
+            if phase.watched:
+                self._passed |= active
             watch.settle()
             self._batches = None
             self._last_step = watch.total
         return PhaseResult(watch.mean_loss(), lambda: self._validation_accuracy(task))
+
+    def _passed_in(self, task: Task) -> Tensor:
+        """(K,) bool: replicas that have been through the task's examples in an earlier phase of it."""
+        if self._passing != task.index:
+            self._passing, self._passed = task.index, torch.zeros(len(self.seeds), dtype=torch.bool)
+        return self._passed.clone()
 
     def _validation_accuracy(self, task: Task) -> Tensor:
         if task.validation is None:

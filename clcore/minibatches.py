@@ -48,7 +48,11 @@ class MiniBatches:
         widths: tuple[int, ...],
         splits: Sequence[Split] | None = None,
         in_order: bool = False,
+        present: int = -1,
+        known: Tensor | None = None,
     ):
+        """`present` is the task being learned, `known` (K,) bool the replicas that went through its examples in an earlier
+        phase: for `Batch.fresh`."""
         self.stream, self.tasks = stream, tuple(tasks)
         self.batch_size, self.epochs = batch_size, epochs
         self.rows = aligned_rows(batch_size, widths)
@@ -61,6 +65,9 @@ class MiniBatches:
         self._generators = generators
         self._queues = [_Queue(int(n), batch_size, self.rows, stream.augmentation, in_order) for n in self.lengths]
         self._fresh = self.splits[0].fresh if in_order else None
+        self._present = present
+        again = known is not None and bool(known.any())
+        self._known = known if not in_order and (again or self.tasks != (present,)) else None
 
     def trained(self) -> None:
         """The batch yielded last has entered a gradient step."""
@@ -101,6 +108,9 @@ class MiniBatches:
         weight, count = weight.to(device), count.to(device)
         x, y, ids, task = self._gather(positions.to(device), views)
         fresh = None if self._fresh is None else self._fresh.gather(1, positions.to(device))
+        if self._known is not None:
+            of_present = torch.as_tensor(task, device=device) == self._present
+            fresh = (of_present & ~self._known.to(device).unsqueeze(1)).expand(ids.shape)
         for s in range(steps):
             at = slice(s * rows, (s + 1) * rows)
             self._current = counts[:, s]

@@ -102,8 +102,6 @@ class Memory(Stateful):
         self.turns = torch.stack([torch.rand(self._group_count, generator=g, dtype=torch.float64) for g in orders])
         self.offered = torch.zeros(shape[0], dtype=torch.long)
         self.fields = {n: torch.zeros(*shape, *s, device=self.stream.device) for n, s in (fields or {}).items()}
-        self._shown_of = -1  # the task of which `_shown` (K, N) tells what has passed; no state: a task begins with nothing
-        self._shown = torch.zeros(0, dtype=torch.bool)
         self.restored()
 
     def restored(self) -> None:
@@ -137,10 +135,9 @@ class Memory(Stateful):
         self.offer(task.train.all_tasks(), ids, valid, values=values, keys=keys)
 
     def observe(self, batch: Batch, values: Mapping[str, Tensor] | None = None) -> None:
-        """Offers a mini-batch of the stream, after its step: what it shows of the present task for the first time.
+        """Offers a mini-batch of the stream, after its step: the examples that come by for the first time.
 
-        Later passes would store copies, and so would a second phase of the same task, or one that goes through earlier
-        tasks' data again (another part of a composition may plan so). `values`: fields `(K, B, …)`.
+        Later passes would store copies. `values`: fields `(K, B, …)`.
         """
         self.check_streaming()
         if all(batch.epoch):  # nobody's first pass
@@ -149,24 +146,8 @@ class Memory(Stateful):
         valid = (batch.weight.cpu() > 0) & first_pass.unsqueeze(1)
         if batch.fresh is not None:
             valid = valid & batch.fresh.cpu()
-        if self.stream.course is None:
-            valid = self._first_time(batch, valid)
         if bool(valid.any()):
             self.offer(batch.task, batch.ids, valid, values=values)
-
-    def _first_time(self, batch: Batch, valid: Tensor) -> Tensor:
-        """`valid` (K, B) without the examples of other tasks, and those that the present task has shown before."""
-        present, ids = self.classifier.learning, batch.ids.cpu()
-        if self._shown_of != present:
-            largest = int(self.stream.tasks[present].train.indices.max())
-            self._shown = torch.zeros(len(self.budgets), largest + 1, dtype=torch.bool)
-            self._shown_of = present
-        valid = valid & (torch.as_tensor(batch.task).cpu() == present)
-        ids = ids.masked_fill(~valid, 0)
-        valid = valid & ~self._shown.gather(1, ids)
-        rows = torch.arange(len(ids)).unsqueeze(1).expand_as(ids)
-        self._shown[rows[valid], ids[valid]] = True
-        return valid
 
     def check_streaming(self) -> None:
         """Raises RequestError when this policy cannot take examples one by one."""
