@@ -260,6 +260,7 @@ async function draw(state, { spec, library: url, alt, failure, saves, clock, dra
     }
     for (const svg of plot.querySelectorAll('.main-svg')) svg.setAttribute('aria-hidden', 'true');  // `alt` says it
     state.spec = spec; state.look = look; state.at = at; error.hidden = true;
+    state.width ??= plot.clientWidth;
     board(state, drawing, tell);
     state.tell = tell;
     if (!state.listens) {
@@ -294,8 +295,13 @@ export default function (component) {
     plot.style.height = data.height + 'px';
     state.observer = new ResizeObserver(() => {
       cancelAnimationFrame(state.frame);
-      state.frame = requestAnimationFrame(() => {
-        if (window.Plotly && state.spec && plot.clientWidth) window.Plotly.Plots.resize(plot);
+      state.frame = requestAnimationFrame(async () => {
+        if (!window.Plotly || !state.spec || !plot.clientWidth) return;
+        await window.Plotly.Plots.resize(plot);
+        if (plot.clientWidth === state.width) return;
+        state.width = plot.clientWidth;
+        // The room that a legend of more lines took stays reserved until all is laid out anew.
+        if (plot.layout?.showlegend) window.Plotly.redraw(plot);
       });
     });
     state.observer.observe(plot);

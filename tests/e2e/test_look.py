@@ -38,6 +38,20 @@ def shown(server) -> str:
     return name
 
 
+LEGENDS = """() => [...document.querySelectorAll('.st-key-panels .legend')].map(legend =>
+    Math.round(legend.getBoundingClientRect().top - legend.closest('.lab-plot').getBoundingClientRect().top))"""
+
+
+def test_a_legend_comes_back_to_its_place_in_a_window_that_was_narrow(server, new_page, shown):
+    lab = new_page(server, x=shown)
+    lab.first_point()
+    before = lab.until(lambda: lab.page.evaluate(LEGENDS))
+    lab.page.set_viewport_size({"width": 390, "height": 1000})
+    lab.until(lambda: lab.page.evaluate(LEGENDS) != before)
+    lab.page.set_viewport_size({"width": 1400, "height": 1000})
+    lab.until(lambda: lab.page.evaluate(LEGENDS) == before)
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_lab_and_runs(server, new_page, shown, pictures, look):
     width, height, scheme = LOOKS[look]
