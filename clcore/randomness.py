@@ -56,7 +56,7 @@ def normals(generators: Generators, rows: int, width: int, device: torch.device)
     each = _drawers().map if to_gpu else map
     for _ in each(lambda replica, generator: replica.normal_(generator=generator), drawn, generators):
         pass  # waits, and raises what went wrong in a thread
-    return drawn.to(device, non_blocking=True)
+    return drawn.to(device, non_blocking=to_gpu)
 
 
 @cache

@@ -246,7 +246,8 @@ def _iso_lines(T: int, x_range: list[float], y_range: list[float]) -> dict[str, 
             continue
         # The label: where the line ends at the right, else where it comes in at the top, else where it leaves at the bottom.
         margin = 0.03 * (y_range[1] - y_range[0])
-        spots = [(x1, last), *((100 - (y - level) / slope, y) for y in (y_range[1] - margin, y_range[0] + margin))]
+        ends = (y_range[1] - margin, y_range[0] + margin) if slope else ()  # the lines of a single task are level
+        spots = [(x1, last), *((100 - (y - level) / slope, y) for y in ends)]
         label = next((spot for spot in spots if x0 <= spot[0] <= x1 and y_range[0] <= spot[1] <= y_range[1]), spots[0])
         inside = x0 <= label[0] <= x1 and y_range[0] <= label[1] <= y_range[1]
         xs += [x0, end, None, label[0] if inside else None, None]

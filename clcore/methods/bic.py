@@ -152,13 +152,18 @@ class BiC(Method):
         return self.classifier.units_before(task).stop if task else 0
 
     def _fit(self, task: Task) -> None:
-        """Stage 2: α and β of the task's classes; the network is not touched. Where nothing is held out they stay 1 and 0."""
-        if not bool(self.validation.counts.any()):
+        """Stage 2: α and β of the task's classes; the network is not touched.
+
+        Where none of their examples is held out there is nothing to measure them on: they stay 1 and 0.
+        """
+        measured = self.validation.counts_by_task()[:, task.index] > 0
+        if not bool(measured.any()):
             return
         with torch.no_grad():
             held = [(part, self.classifier(part.x)) for part in self.validation.everything()]
         examples = self.validation.counts.to(self.context.device).clamp_min(1)
         column = torch.arange(self.shift.shape[1], device=self.shift.device) == task.index
+        column = column & measured.to(column.device).unsqueeze(1)
         fitted = [torch.zeros_like(self.shift[:, :1]).requires_grad_() for _ in range(2)]
         optimizer = torch.optim.Adam(fitted, lr=self.hyper.bias_lr)
         before = self.log_scale, self.shift

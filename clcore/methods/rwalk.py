@@ -85,13 +85,13 @@ class RWalk(Method):
         return self.springs.terms()
 
     def edit_gradients(self, batch: Batch) -> None:
-        self.squares.collect(sum(part.count for part in batch.parts))
         self.path.depart()
 
     def after_step(self, batch: Batch, lr: float) -> None:
         self.springs.relax(lr)
 
     def observe(self, batch: Batch) -> None:
+        self.squares.collect(sum(part.count for part in batch.parts))
         self.path.arrive(self.springs)
         self.taken += 1
         self._steps += 1

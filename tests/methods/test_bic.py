@@ -1,5 +1,7 @@
 """BiC: a correction fitted on examples that training never sees."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -163,6 +165,16 @@ def test_classes_too_small_to_share_are_all_trained_on(examples):
     method = learner.method
     assert not method.validation.counts.any() and int(method.memory.counts[0]) == 5 * 2 * examples
     assert not method.log_scale.any() and not method.shift.any()  # nothing to measure them on
+
+
+def test_a_task_too_small_to_share_is_not_corrected_by_the_others():
+    learner = learner_for(digits_run("bic", benchmark="split-digits", scenario="class"))
+    first, second = learner.stream.tasks[:2]
+    learner.learn(first)
+    few = second.train.subset(torch.arange(12).unsqueeze(0), torch.tensor([12]))  # about six of each class
+    learner.learn(replace(second, train=few))
+    assert int(learner.method.validation.counts[0]) > 0 == int(learner.method.validation.counts_by_task()[0, 1])
+    assert not learner.method.log_scale.any() and not learner.method.shift.any()
 
 
 def test_a_memory_too_small_for_a_validation_split_is_refused():

@@ -232,6 +232,11 @@ def test_iso_accuracy_lines_carry_their_label_where_they_end():
         assert y == pytest.approx(y0 + (min(x, x1) - x0) * (y1 - y0) / (x1 - x0))  # on the line, or level with its end
 
 
+def test_lines_of_a_single_task_are_level():
+    line = plane_figure(framed([outcome(stability=(0.75,), plasticity=0.8)]).assign(tasks=1))["data"][0]
+    assert line["y"] and line["y"][0::5] == line["y"][1::5] == line["y"][3::5]  # its beginning, its end and its label
+
+
 def int_of(text):
     return int(text.split()[0])
 

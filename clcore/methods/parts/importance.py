@@ -219,8 +219,8 @@ def normalized(importance: ReplicaVector, by: Normalization, parameters: int) ->
 class StepSquares(Stateful):
     """Sums, step by step, the mean over the mini-batch of squared per-sample gradients of the loss being trained.
 
-    `listen` before the task's loss is computed, `stop` after it, `collect` after the backward pass. With examples weighted
-    1/N in the loss, what reaches a layer's output is δ_n/N, hence the factor N in `collect`.
+    `listen` before the task's loss is computed, `stop` after it, `collect` after the backward pass, of a step that counts.
+    With examples weighted 1/N in the loss, what reaches a layer's output is δ_n/N, hence the factor N in `collect`.
     """
 
     context_fields = frozenset({"network"})
