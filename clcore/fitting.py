@@ -134,22 +134,21 @@ def _memory_trial(
     """Of every strength: a network without memory and, where the method has one, two whose memories hold something."""
     if not run.method.uses_memory:
         return [(tried,) for tried in _trial(run, benchmark, control, 1, (0,))]
-    size, without = max(1, min(_TRIAL_MEMORY, everything // 2)), True
+    size, none = max(1, min(_TRIAL_MEMORY, everything // 2)), (0,)
     while True:
         try:
-            tried = _trial(run, benchmark, control, 1, (*((0,) if without else ()), size, 2 * size))
-        except RequestError:  # too small a memory for this method, and none may be, too
-            if without:
-                without = False
+            tried = _trial(run, benchmark, control, 1, (*none, size, 2 * size))
+            break
+        except RequestError:  # too small a memory for this method, as none may be, too
+            if none:
+                none = ()
             elif 4 * size > everything:
                 raise
             else:
                 size *= 2
-        else:
-            break
-    if without:
-        return [tuple(tried[i : i + 3]) for i in range(0, len(tried), 3)]
-    return [(_without_examples(*pair), *pair) for pair in zip(tried[::2], tried[1::2], strict=True)]
+    each = 2 + len(none)
+    groups = [tuple(tried[i : i + each]) for i in range(0, len(tried), each)]
+    return groups if none else [(_without_examples(*pair), *pair) for pair in groups]
 
 
 def _without_examples(small: _Tried, large: _Tried) -> _Tried:

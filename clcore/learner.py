@@ -206,7 +206,7 @@ class Learner:
                 self._steps(batches, optimizers, guard, watch, strokes)
         finally:
             if phase.watched:
-                self._passed |= active
+                self._passed = self._passed | active
             watch.settle()
             self._batches = None
             self._last_step = watch.total
@@ -216,7 +216,7 @@ class Learner:
         """(K,) bool: replicas that have been through the task's examples in an earlier phase of it."""
         if self._passing != task.index:
             self._passing, self._passed = task.index, torch.zeros(len(self.seeds), dtype=torch.bool)
-        return self._passed.clone()
+        return self._passed
 
     def _validation_accuracy(self, task: Task) -> Tensor:
         if task.validation is None:

@@ -66,8 +66,8 @@ class MiniBatches:
         self._queues = [_Queue(int(n), batch_size, self.rows, stream.augmentation, in_order) for n in self.lengths]
         self._fresh = self.splits[0].fresh if in_order else None
         self._present = present
-        again = known is not None and bool(known.any())
-        self._known = known if not in_order and (again or self.tasks != (present,)) else None
+        all_new = known is None or (self.tasks == (present,) and not bool(known.any()))
+        self._known = None if in_order or all_new else known
 
     def trained(self) -> None:
         """The batch yielded last has entered a gradient step."""

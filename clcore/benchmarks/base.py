@@ -407,6 +407,11 @@ def name_of(benchmark: type[Benchmark]) -> str:
     return benchmark.__module__.rpartition(".")[2].replace("_", "-")
 
 
+def example_codes(tasks: Tensor, ids: Tensor) -> Tensor:
+    """One number per (task, id): equal where the same example is seen as the same task."""
+    return (tasks << 32) + ids
+
+
 def output_groups(tasks: int, classes: int, scenario: str) -> Tensor:
     """(T, O) bool: which output units belong to which task."""
     if scenario in ("domain", "task-free"):

@@ -32,7 +32,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from clcore.benchmarks.base import Benchmark, Examples, Split, Task
+from clcore.benchmarks.base import Benchmark, Examples, Split, Task, example_codes
 from clcore.randomness import generator
 
 
@@ -112,7 +112,7 @@ class Course:
                 ids[here], fresh[here] = order[ranks], ranks < size
         if self.views > 1:
             task = task * self.views + torch.arange(length) * self.views // length
-            fresh = _first_times((task << 32) + ids)
+            fresh = _first_times(example_codes(task, ids))
         return task, ids, fresh
 
     def _swapped(self, s: int, index: int, epochs: int) -> Tensor:

@@ -10,8 +10,8 @@ is where GEM's backward transfer comes from. γ = 0 is the pure projection.
 Choices: the memory takes the last examples of a task (`ring`, as the paper does) and a task's share is M/T from the
 beginning (`reserved`), or all of M, shrinking as tasks come (`shrinking`, for an unknown number of tasks). Each
 example's softmax runs over its own task's units. Nothing is added to the problem's matrix unless `ridge` asks for it: the
-authors' code adds 10⁻³, which stops the projection once gradients are short, so that a step with long memories of little
-loss is not bent out of shape either.
+authors' code adds 10⁻³, which stops the projection once gradients are short. With Mammoth's few examples a task that is the
+better choice (docs/results.md).
 
 In a composition the projected gradient is the whole one as it stands, with the replayed examples' and explicit
 penalties' in it; an implicit penalty step comes after the projection and is not bound by it. The same holds for

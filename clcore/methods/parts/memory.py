@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from clcore.batch import Batch
-from clcore.benchmarks.base import Split, Task
+from clcore.benchmarks.base import Split, Task, example_codes
 from clcore.errors import RequestError
 from clcore.methods.context import Context
 from clcore.methods.parts import exemplars
@@ -358,9 +358,9 @@ class Memory(Stateful):
         `values`: fields `(K, B, …)`.
         """
         if self._places is None:
-            self._places = _codes(self.tasks, self.ids).masked_fill(~self.held, -1).sort(dim=1)
+            self._places = example_codes(self.tasks, self.ids).masked_fill(~self.held, -1).sort(dim=1)
         codes, order = self._places
-        wanted = _codes(torch.as_tensor(batch.task).cpu(), batch.ids.cpu())
+        wanted = example_codes(torch.as_tensor(batch.task).cpu(), batch.ids.cpu())
         place = torch.searchsorted(codes, wanted.contiguous()).clamp_max(codes.shape[1] - 1)
         found = (codes.gather(1, place) == wanted) & (batch.weight.cpu() > 0)
         slots = order.gather(1, place)
@@ -429,11 +429,6 @@ def ranks(keys: Tensor, groups: Tensor) -> Tensor:
     start = place.masked_fill(~first, 0).cummax(1).values
     found = torch.empty_like(place).scatter(1, order, place - start)
     return found.masked_fill(keys < 0, n)
-
-
-def _codes(tasks: Tensor, ids: Tensor) -> Tensor:
-    """One number per (task, id)."""
-    return (tasks << 32) + ids
 
 
 def _level(sizes: Tensor, budgets: Tensor) -> Tensor:
