@@ -20,7 +20,7 @@ from clcore.control import Control
 from clcore.errors import RequestError
 from clcore.evaluation import Evaluator
 from clcore.events import Diverged, Event, Insight, PhaseStarted
-from clcore.methods.base import ClosedForm, Method, Phase, PhaseResult, Plan, Terms
+from clcore.methods.base import Method, Phase, PhaseResult, Plan, Terms
 from clcore.methods.composition import Composition
 from clcore.methods.context import Context
 from clcore.methods.parts.guard import Guard
@@ -272,9 +272,7 @@ class Learner:
         state = (parameters, self.classifier.network.statistics, method, self.generators, _Moments(optimizers))
 
         def learn_from(batch: Batch) -> Terms:
-            terms: Terms = {"task": method.task_loss(batch), **method.terms(batch)}
-            _backward(terms, parameters)
-            method.edit_gradients(batch)
+            terms = method.differentiate(batch)
             for take_step in take_steps:
                 take_step()
             method.after_step(batch, lr)
@@ -436,22 +434,6 @@ class _Moments(Stateful):
             for i, optimizer in enumerate(self._optimizers)
             for j, state in enumerate(optimizer.state.values())
         }
-
-
-def _backward(terms: Terms, parameters: list[torch.nn.Parameter]) -> None:
-    """Gradients of the sum over replicas and terms: each replica's own. Closed forms add theirs."""
-    for parameter in parameters:
-        parameter.grad = None
-    total: Tensor | None = None
-    closed: list[ClosedForm] = []
-    for term in terms.values():
-        if isinstance(term, Tensor):
-            total = term if total is None else total + term
-        else:
-            closed.append(term)
-    total.sum().backward()
-    for term in closed:
-        term.add_gradient()
 
 
 def _small(values: Tensor) -> list:

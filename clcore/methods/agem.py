@@ -26,9 +26,9 @@ import torch
 from clcore.batch import Batch
 from clcore.benchmarks.base import Task
 from clcore.knobs import Knobs, knob
-from clcore.methods.base import Method
+from clcore.methods.base import Method, Terms
 from clcore.methods.parts.memory import Memory, Policy
-from clcore.methods.parts.projection import Conflicts, Gradients
+from clcore.methods.parts.projection import Conflicts, Gradients, Pairs, inner_product
 
 
 class AGEM(Method):
@@ -73,25 +73,51 @@ class AGEM(Method):
 
     def restored(self) -> None:
         self._gradients: Gradients | None = None
+        self._pairs: Pairs | None = None
 
     def begin(self, task: Task) -> None:
         self.conflicts.clear()
 
+    def differentiate(self, batch: Batch) -> Terms:
+        """Where the network can take both batches through one pass: the same but for rounding, a tenth faster."""
+        reference = self._reference() if self.classifier.network.stacks else None
+        if reference is None:
+            return super().differentiate(batch)
+        if self._pairs is None:
+            self._pairs = Pairs(self.classifier.network)
+        products = torch.empty(self.context.replicas, 2, 2, dtype=torch.float64)
+        v = torch.zeros(self.context.replicas, 1)
+        loss, pairs = self._pairs.of(self.classifier, batch.with_replay(reference))
+        for k, (g, g_ref) in enumerate(pairs):
+            norm, dot = inner_product(g_ref, g_ref), inner_product(g, g_ref)
+            products[k] = torch.tensor([[norm, dot], [dot, inner_product(g, g)]])
+            if dot < 0 < norm:
+                v[k] = -dot / norm
+                g.add_(g_ref, alpha=-dot / norm)
+        self.conflicts.saw(products, v)
+        return {"task": loss}
+
     def edit_gradients(self, batch: Batch) -> None:
-        reference = self.memory.draw(self.hyper.reference_batch, ahead=8)
+        reference = self._reference()
         if reference is None:
             return
         if self._gradients is None:
             self._gradients = Gradients(self.classifier.network, 2)
-        self.context.charge(reference.count)
         gradients = self._gradients
-        gradients.record(0, self.classifier, [reference])
+        gradients.record([0], self.classifier, [reference])
         gradients.read(1)
         products = gradients.products()
         norm, dot = products[:, 0, 0], products[:, 0, 1]
         v = torch.where((dot < 0) & (norm > 0), -dot / norm, 0).unsqueeze(1)
         gradients.add(v)
         self.conflicts.saw(products, v)
+
+    def _reference(self) -> Batch | None:
+        """The step's examples of the past; None while the memory is empty."""
+        reference = self.memory.draw(self.hyper.reference_batch, ahead=8)
+        if reference is not None:
+            self.context.charge(reference.count)
+        return reference
 
     def end(self, task: Task) -> None:
         self.memory.fill(task)

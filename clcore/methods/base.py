@@ -165,6 +165,16 @@ class Method(Stateful):
         """Add replayed examples."""
         return batch
 
+    def differentiate(self, batch: Batch) -> Terms:
+        """Leaves the step's gradients with the network's parameters, by the next three seams, and returns the loss's terms.
+
+        A method may do all three at once. In a composition nobody does: there its seams are called one by one.
+        """
+        terms: Terms = {"task": self.task_loss(batch), **self.terms(batch)}
+        _backward(terms, self.classifier.network)
+        self.edit_gradients(batch)
+        return terms
+
     def task_loss(self, batch: Batch) -> Tensor:
         """★ (K,) mean cross-entropy over the current and all replayed examples, each under its own mask."""
         return mean_loss(self.classifier, batch)
@@ -226,6 +236,22 @@ class Method(Stateful):
     def insight(self) -> dict[str, Tensor]:
         """Small named arrays (K, …) for pictures, asked for after every task (see parts/pictures.py)."""
         return {}
+
+
+def _backward(terms: Terms, network: torch.nn.Module) -> None:
+    """Gradients of the sum over replicas and terms: each replica's own. Closed forms add theirs."""
+    for parameter in network.parameters():
+        parameter.grad = None
+    total: Tensor | None = None
+    closed: list[ClosedForm] = []
+    for term in terms.values():
+        if isinstance(term, Tensor):
+            total = term if total is None else total + term
+        else:
+            closed.append(term)
+    total.sum().backward()
+    for term in closed:
+        term.add_gradient()
 
 
 def mean_loss(classifier: Classifier, batch: Batch) -> Tensor:

@@ -29,9 +29,9 @@ from clcore.methods.base import Method
 from clcore.methods.parts.memory import Memory
 from clcore.methods.parts.projection import Conflicts, Gradients, dual_variables
 
-# Memory examples that go through the network at once. One size for all, because a replica's numbers may not depend on its
-# neighbours' budgets; usual budgets per task are multiples of 50.
-_ROWS = 50
+# Memory examples of a task, and tasks, that go through the network at once. Fixed sizes, because a replica's numbers may not
+# depend on its neighbours' budgets; usual budgets per task are multiples of 50.
+_ROWS, _TASKS = 50, 8
 
 
 class GEM(Method):
@@ -79,7 +79,7 @@ class GEM(Method):
         self.restored()
 
     def restored(self) -> None:
-        self._blocks: list[list[Batch]] | None = None
+        self._blocks: list[tuple[range, list[Batch]]] | None = None
         self._gradients: Gradients | None = None
 
     def begin(self, task: Task) -> None:
@@ -90,12 +90,16 @@ class GEM(Method):
         if past == 0 or not bool(self.memory.counts.any()):
             return
         if self._blocks is None:
-            self._blocks = [list(self.memory.everything(_ROWS, task=k)) for k in range(past)]
             self._gradients = Gradients(self.classifier.network, past + 1)
+            together = _TASKS if self._gradients.separable else 1
+            self._blocks = [
+                (tasks, list(self.memory.everything(_ROWS, tasks=tasks)))
+                for tasks in (range(k, min(k + together, past)) for k in range(0, past, together))
+            ]
         self.context.charge(self.memory.counts)
         gradients = self._gradients
-        for k, blocks in enumerate(self._blocks):
-            gradients.record(k, self.classifier, blocks)
+        for tasks, blocks in self._blocks:
+            gradients.record(tasks, self.classifier, blocks)
         gradients.read(past)
         products = gradients.products()
         v = dual_variables(products, self.hyper.strength, self.hyper.ridge)

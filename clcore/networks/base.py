@@ -51,6 +51,11 @@ class Network(nn.Module, ABC):
         return [self(x) for x in xs]
 
     @property
+    def stacks(self) -> bool:
+        """Whether `several` takes all inputs through plain `Linear` layers below one another (see stacking.py)."""
+        return False
+
+    @property
     @abstractmethod
     def widths(self) -> tuple[int, ...]:
         """The widths of a sample's activations, input and logits included, that decide the padding of batches.

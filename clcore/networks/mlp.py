@@ -34,10 +34,12 @@ class MLP(Network):
         return through(self.layers, self._flat(x))
 
     def several(self, xs: Sequence[Tensor]) -> list[Tensor]:
+        return several_through(self.layers, [self._flat(x) for x in xs]) if self.stacks else super().several(xs)
+
+    @property
+    def stacks(self) -> bool:
         plain = all(type(layer) is Linear for layer in self.layers)  # no noise, no masks
-        if not plain or xs[0].device.type != "cpu":
-            return super().several(xs)
-        return several_through(self.layers, [self._flat(x) for x in xs])
+        return plain and self.layers[0].weight.device.type == "cpu"
 
     def _flat(self, x: Tensor) -> Tensor:
         return x if self._flat_inputs else x.flatten(2)

@@ -54,6 +54,8 @@ class _Affine(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             parts = (delta,) if ctx.agreed.to_inputs else deltas
             to_x = _joined([torch.bmm(part, weight.transpose(1, 2)) for part in parts])
+        if not ctx.needs_input_grad[1]:
+            return to_x, None, None, None
         if ctx.agreed.to_weights:
             to_weight = torch.bmm(x.transpose(1, 2), delta)
         else:

@@ -88,7 +88,7 @@ def test_a_reference_gradient_has_every_parameter_that_the_network_has(method, m
     vcl, network = learner.method.parts["vcl"], learner.classifier.network
     gradients = Gradients(network, 1)
     vcl.noise.start_step([batch.x.shape[1]])
-    gradients.record(0, learner.classifier, [batch])
+    gradients.record([0], learner.classifier, [batch])
     vcl.noise._passes = 0  # the same draws
     losses = learner.classifier.sample_losses(batch)
     vcl.noise.stop_step()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from clcore.methods.parts.vectors import gradient
+from clcore.networks.mlp import MLP
 from tests.methods.test_gem import watched
 from tests.training_cases import (
     assert_independent,
@@ -46,6 +47,12 @@ def test_without_memory_it_is_fine_tuning(scenario, optimizer):
     assert_is_fine_tuning("agem", dict(memories=(0,)), scenario=scenario, optimizer=optimizer)
 
 
+def test_without_memory_beside_others_it_is_fine_tuning():
+    case = dict(benchmark="split-digits", scenario="class")
+    plain, ours = trained(digits_run("finetune", **case)), trained(digits_run("agem", memories=(0, 60), **case))
+    assert identical(weights_of(plain, 0), weights_of(ours, 0)) and not identical(weights_of(plain, 0), weights_of(ours, 1))
+
+
 def test_the_first_task_is_fine_tuning():
     plain, ours = (trained(digits_run(m), tasks=1) for m in ("finetune", "agem"))
     assert identical(weights_of(plain, 0), weights_of(ours, 0))
@@ -54,8 +61,10 @@ def test_the_first_task_is_fine_tuning():
 @pytest.mark.parametrize(
     "method, scenario", [("agem", "domain"), ("agem", "class"), ("agem+ewc", "domain")], ids=lambda v: v
 )
-def test_orthogonal_where_violated_and_the_same_bits_where_not(method, scenario):
-    """Also with a penalty's gradient in it: what is projected is the whole gradient."""
+def test_orthogonal_where_violated_and_the_same_bits_where_not(method, scenario, monkeypatch):
+    """By the seams, as in compositions and on other networks. Also with a penalty's gradient in it: what is projected is the
+    whole gradient."""
+    monkeypatch.setattr(MLP, "stacks", False)
     case = dict(seeds=(0, 1, 2), memories=(60,))
     if scenario == "class":
         case.update(benchmark="split-digits", scenario="class")
@@ -95,6 +104,63 @@ def _spy(learner, part):
             seen.append((before, part._gradients.rows.clone(), after))
 
     return edit, seen
+
+
+@pytest.mark.parametrize("scenario", ["task", "class"])
+def test_both_batches_in_one_pass(scenario):
+    """Against torch's own gradients: orthogonal where violated, the same bits where not, and so many violations as it says."""
+    learner = learner_for(
+        digits_run("agem", seeds=(0, 1), memories=(0, 60), benchmark="split-digits", scenario=scenario, settings=SMALL)
+    )
+    method, classifier = learner.method, learner.classifier
+    parameters = list(classifier.network.parameters())
+    draw, differentiate, drawn, counts = method._reference, method.differentiate, [], torch.zeros(2, 4)
+
+    def reference():
+        drawn[:] = [draw()]
+        return drawn[0]
+
+    def gradient_of(batch):
+        mean = (classifier.sample_losses(batch) * batch.weight).sum(1) / batch.count.clamp_min(1)
+        return mean, torch.autograd.grad(mean.sum(), parameters)
+
+    def spy(batch):
+        terms = differentiate(batch)
+        if drawn[0] is None:
+            return terms
+        z = [p.grad.clone() for p in parameters]
+        mean, g = gradient_of(batch)
+        _, past = gradient_of(drawn[0])
+        assert terms.keys() == {"task"} and torch.equal(terms["task"], mean)
+        for k in range(4):
+            own, ref, new = (torch.cat([v[k].double().flatten() for v in values]) for values in (g, past, z))
+            if torch.equal(own, new):
+                assert own @ ref >= -1e-5 * own.norm() * ref.norm()
+                counts[0, k] += 1
+            else:
+                assert own @ ref < 0 and abs(new @ ref) <= 1e-5 * own.norm() * ref.norm()
+                torch.testing.assert_close(new, own - (own @ ref) / (ref @ ref) * ref, rtol=1e-3, atol=1e-5)
+                counts[1, k] += 1
+        return terms
+
+    method._reference, method.differentiate = reference, spy
+    for task in learner.stream.tasks[:3]:
+        learner.learn(task)
+    without, some = counts[:, 0::2], counts[:, 1::2]  # replicas: seeds × memories
+    assert without[1].sum() == 0 and some[1].min() > 5 and (scenario == "class" or some[0].min() > 5)
+
+
+@pytest.mark.parametrize("scenario", ["task", "class"])
+def test_by_the_seams_it_is_the_same_but_for_rounding(scenario, monkeypatch):
+    case = dict(seeds=(0, 1), memories=(60,), benchmark="split-digits", scenario=scenario, settings=SMALL, epochs=1)
+    together = trained(digits_run("agem", **case), tasks=2)
+    monkeypatch.setattr(MLP, "stacks", False)
+    apart = trained(digits_run("agem", **case), tasks=2)
+    for a, b in zip(weights_of(together, 0), weights_of(apart, 0), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    assert together.counters.gradient_samples == apart.counters.gradient_samples
+    for name, values in apart.method.conflicts.insight().items():
+        torch.testing.assert_close(together.method.conflicts.insight()[name], values, rtol=1e-3, atol=1e-3)
 
 
 def test_a_reference_of_zero_objects_to_nothing():

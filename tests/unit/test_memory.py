@@ -261,14 +261,16 @@ def test_everything_is_read_once():
     memory = memory_of([0, 6, 50], "ring")
     for _ in stream_through(memory):
         pass
-    for task in (None, 0, 3):
-        found = [[], [], []]
-        for batch in memory.everything(8, task=task):
-            assert batch.x.shape == (3, 8, 1)
+    for tasks in (None, [0], [3], [0, 3]):
+        sets = len(tasks or [None])
+        found = [[[] for _ in range(3)] for _ in range(sets)]
+        for batch in memory.everything(8, tasks=tasks):
+            assert batch.x.shape == (3, 8 * sets, 1)
             for k in range(3):
-                real = batch.weight[k] > 0
-                found[k] += zip(batch.task[k][real].tolist(), batch.ids[k][real].tolist(), strict=True)
-        assert found == [[p for p in contents(memory, k) if task in (None, p[0])] for k in range(3)]
+                for row in batch.weight[k].nonzero().flatten().tolist():
+                    found[row // 8][k].append((int(batch.task[k, row]), int(batch.ids[k, row])))
+        for task, of_task in zip(tasks or [None], found, strict=True):
+            assert of_task == [[p for p in contents(memory, k) if task in (None, p[0])] for k in range(3)]
 
 
 def test_fields_stay_with_their_examples():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clcore.batch import Batch
-from clcore.methods.parts.projection import Conflicts, Gradients, dual_variables
+from clcore.methods.parts.projection import Conflicts, Gradients, Pairs, dual_variables, inner_product
 from tests.training_cases import digits_run, learner_for
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -174,9 +174,17 @@ def blocks_of(learner, task, sizes, rows=8):
     return blocks
 
 
+def below(*parts):
+    """Batches (K, B) as one, each below the one before."""
+    names = ("x", "y", "weight", "task", "ids")
+    x, y, weight, task, ids = (torch.cat([getattr(part, name) for part in parts], 1) for name in names)
+    return Batch(x, y, weight, weight.sum(1), task, ids)
+
+
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 @pytest.mark.parametrize("hidden", [(12, 8), (33, 17), ()])
-def test_recorded_gradients_are_autograds(scenario, hidden):
+def test_recorded_gradients_are_autograds(scenario, hidden, together):
     """Row by row the gradient of a task's mean loss, whatever blocks it came in; the parameters' own stay as they were."""
     run = digits_run("finetune", seeds=(0, 1, 2), benchmark="split-digits", scenario=scenario, hidden=hidden)
     learner = learner_for(run)
@@ -184,9 +192,15 @@ def test_recorded_gradients_are_autograds(scenario, hidden):
     classifier.learning = 2
     gradients = Gradients(network, 3)
     sizes = {0: (5, 17, 0), 1: (12, 3, 8)}
-    for task, held in sizes.items():
-        gradients.record(task, classifier, blocks_of(learner, task, held))
-        assert all(p.grad is None for p in network.parameters())
+    blocks = [blocks_of(learner, task, held, rows=4) for task, held in sizes.items()]
+    if together:
+        empty = blocks_of(learner, 1, (4, 4, 4), rows=4)
+        empty[0].weight.zero_()  # of a task of which less is held
+        gradients.record([0, 1], classifier, [below(*b) for b in itertools.zip_longest(*blocks, fillvalue=empty[0])])
+    else:
+        for task, own in enumerate(blocks):
+            gradients.record([task], classifier, own)
+    assert all(p.grad is None for p in network.parameters())
     for task, held in sizes.items():
         losses = []
         for k, n in enumerate(held):
@@ -196,8 +210,42 @@ def test_recorded_gradients_are_autograds(scenario, hidden):
         expected = torch.autograd.grad(sum(losses), list(network.parameters()))
         for parameter, gradient in zip(network.parameters(), expected, strict=True):
             torch.testing.assert_close(gradients.views(task)[parameter], gradient, rtol=1e-4, atol=1e-6)
-    gradients.record(0, classifier, [])
+    gradients.record([0], classifier, [])
     assert torch.all(gradients.rows[:, 0] == 0)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("scenario", ["task", "class"])
+@pytest.mark.parametrize("hidden", [(12, 8), (33, 17), ()])
+def test_pairs_have_the_bits_of_one_pass_and_the_values_of_another(scenario, hidden):
+    """The current examples' gradient as if nothing were replayed; the replayed ones' own, or zero; no weight's own pass."""
+    run = digits_run("finetune", seeds=(0, 1, 2), benchmark="split-digits", scenario=scenario, hidden=hidden)
+    learner = learner_for(run)
+    classifier, network = learner.classifier, learner.classifier.network
+    parameters = list(network.parameters())
+    classifier.learning = 1
+    [current], [past] = blocks_of(learner, 1, (12, 12, 7), rows=12), blocks_of(learner, 0, (8, 5, 0), rows=8)
+
+    def wanted(batch):
+        mean = (classifier.sample_losses(batch) * batch.weight).sum(1) / batch.count.clamp_min(1)
+        return mean, torch.autograd.grad(mean.sum(), parameters)
+
+    (mean, own), (_, other) = wanted(current), wanted(past)
+    pairs = Pairs(network)
+    for _ in range(2):  # nothing is left over from the time before
+        loss, in_turn = pairs.of(classifier, current.with_replay(past))
+        assert torch.equal(loss, mean.detach()) and all(p.requires_grad for p in parameters)
+        for k, (g, g_ref) in enumerate(in_turn):
+            for p, a, b, shaped in zip(parameters, own, other, pairs._shaped(g_ref.unsqueeze(0)).values(), strict=True):
+                assert torch.equal(p.grad[k], a[k])
+                torch.testing.assert_close(shaped[0], b[k], rtol=1e-4, atol=1e-6)
+            assert (k == 2) == (inner_product(g_ref, g_ref) == 0)
+            expected = sum((a[k].double() * b[k].double()).sum() for a, b in zip(own, other, strict=True))
+            assert inner_product(g, g_ref) == pytest.approx(float(expected), rel=1e-4, abs=1e-6)
+            g.add_(g_ref)
+            for p, a, b in zip(parameters, own, other, strict=True):
+                torch.testing.assert_close(p.grad[k], a[k] + b[k], rtol=1e-4, atol=1e-6)
+            g.zero_()
 
 
 def test_gradients_are_read_compared_and_added_to():

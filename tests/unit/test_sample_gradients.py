@@ -126,7 +126,7 @@ def test_a_gradient_on_memory_is_autograds(network):
     classifier, batches = learner.classifier, list(learner.method.memory.everything(8))
     found = Gradients(classifier.network, 2)
     with classifier.trying_out():
-        found.record(1, classifier, batches)
+        found.record([1], classifier, batches)
         loss = sum((classifier.sample_losses(b) * b.weight).sum() for b in batches) / 20
     expected = gradients(classifier, loss)
     assert_close(found.views(1).values(), expected)

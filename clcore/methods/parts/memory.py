@@ -28,10 +28,11 @@ losses, … as (K, M, …) tensors). `footprint` charges the bytes that a memory
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from clcore.batch import Batch
@@ -319,23 +320,23 @@ class Memory(Stateful):
             )
         return batches
 
-    def everything(self, rows: int = 64, *, task: int | None = None) -> Iterator[Batch]:
-        """All examples held (of one task), the most worthy first, in batches `(K, rows)` of one fixed size.
+    def everything(self, rows: int = 64, *, tasks: Sequence[int] | None = None) -> Iterator[Batch]:
+        """All examples held, the most worthy first, in batches `(K, rows)` of one fixed size; those of n `tasks` in batches
+        `(K, n·rows)`, as many rows of every task, one task's below another's.
 
-        The number of batches is the fullest memory's; others have weight 0 there.
+        The number of batches is the fullest memory's; others have weight 0 there, and so have tasks of which fewer are held.
         """
         rows = aligned_rows(rows, self.classifier.network.widths)
-        wanted = self.held if task is None else self.held & (self.tasks == task)
-        most = int(wanted.sum(1).max())
-        order = (~wanted).long().argsort(dim=1, stable=True)
+        sets = [self.held] if tasks is None else [self.held & (self.tasks == task) for task in tasks]
+        wanted = torch.stack(sets, 1)  # (K, n, M)
+        most = int(wanted.sum(2).max())
+        order = (~wanted).long().argsort(dim=2, stable=True)
         for start in range(0, most, rows):
-            slots = order[:, start : start + rows]
-            weight = wanted.gather(1, slots).float()
-            short = rows - slots.shape[1]
-            if short:
-                slots = torch.cat([slots, slots.new_zeros(len(slots), short)], 1)
-                weight = torch.cat([weight, weight.new_zeros(len(weight), short)], 1)
-            yield from self._read(slots, weight, rows)
+            slots = order[..., start : start + rows]
+            weight = wanted.gather(2, slots).float()
+            short = rows - slots.shape[2]
+            slots, weight = F.pad(slots, (0, short)), F.pad(weight, (0, short))
+            yield from self._read(slots.flatten(1), weight.flatten(1), len(sets) * rows)
 
     def splits(self, tasks: Iterable[int]) -> tuple[Split, ...]:
         """The examples held of each of `tasks`, the most worthy first, as a phase's training data."""

@@ -16,13 +16,15 @@ asked for. Why our own: quadprog is GPL and fails when GGᵀ is singular (two ta
 replica from Python costs more than the whole batch here.
 
 Memory gradients are not differentiated one by one either. A linear layer's gradient is XᵀΔ for its inputs X and output
-gradients Δ, so one forward and backward pass over a block of examples leaves a task's gradient in its row of G, without
-touching the parameters' own gradients. Other layers' gradients are asked of torch and added to the row.
+gradients Δ, so after one forward and backward pass over blocks of several tasks' examples each task's gradient is a product
+of its own rows, left in its row of G without touching the parameters' own gradients. Other layers' gradients are asked of
+torch, of one task at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +32,12 @@ from torch import Tensor, nn
 from clcore.batch import Batch
 from clcore.methods.parts.vectors import per_replica
 from clcore.networks.classifier import Classifier
-from clcore.networks.layers import Linear, recording
+from clcore.networks.layers import Linear, Recorded, recording
 from clcore.state import Stateful
 
 _LINE = 16  # floats: parameters start at multiples of a cache line, so no replica's block is misaligned
-_PIECE = 1 << 14  # of a long vector: inner products are summed up in single precision within a piece, in double between them
+_PIECE = 1 << 14  # of long vectors: inner products are summed up in single precision within a piece, in double between them
+_LONG_PIECE = 1 << 17  # of two alone, where every piece is a call; BLAS adds up several sums side by side
 _RIDGE = 1e-10  # of the gradients' Gram matrix, scaled to ones on its diagonal
 _SATISFIED = 1e-9  # a constraint violated by less (as a cosine) is satisfied
 
@@ -58,8 +61,12 @@ class Gradients:
 
     def views(self, row: int) -> dict[nn.Parameter, Tensor]:
         """Row `row`, by parameter, in the parameters' shapes."""
+        return self._shaped(self.rows[:, row])
+
+    def _shaped(self, rows: Tensor) -> dict[nn.Parameter, Tensor]:
+        """Rows (n, P) by parameter, in the parameters' shapes, of n replicas."""
         return {
-            p: self.rows[:, row, start:stop].view(p.shape)
+            p: rows[:, start:stop].view(-1, *p.shape[1:])
             for p, (start, stop) in zip(self.network.parameters(), self._spans, strict=True)
         }
 
@@ -72,30 +79,39 @@ class Gradients:
             else:
                 view.copy_(parameter.grad)
 
-    def record(self, row: int, classifier: Classifier, batches: Iterable[Batch]) -> None:
-        """Writes into a row the gradient of the mean loss over all examples of `batches`; zero where there are none.
+    @property
+    def separable(self) -> bool:
+        """Whether the gradients of several sets of examples can be told apart after one pass: layers are `Linear`."""
+        return not self._others
 
-        Every example's softmax runs over its own task's units.
+    def record(self, rows: Sequence[int], classifier: Classifier, batches: Iterable[Batch]) -> None:
+        """Writes into each of n rows the gradient of the mean loss over all examples of one of n sets; zero where it is empty.
+
+        A batch (K, n·R, …) has R examples of every set, or their padding, one set's below another's; n is 1 where gradients
+        are not `separable`. Every example's softmax runs over its own task's units.
         """
-        batches, others = list(batches), self._others
-        count = sum(batch.count for batch in batches)
-        views = self.views(row)
-        fresh = True
+        batches, others, sets = list(batches), self._others, (len(rows), -1)
+        counts = sum(batch.weight.unflatten(1, sets).sum(2) for batch in batches)
+        views = [self.views(row) for row in rows]
+        for row in rows:
+            self.rows[:, row].zero_()
+        passed: dict[Linear, list[tuple[Tensor, Tensor]]] = {}
         for batch in batches:
             with recording(self.network, Linear) as tape:
                 losses = classifier.sample_losses(batch)
-            total = ((losses * batch.weight).sum(1) / count.clamp_min(1)).sum()
+            total = ((losses * batch.weight).unflatten(1, sets).sum(2) / counts.clamp_min(1)).sum()
             found = torch.autograd.grad(total, [record.outputs for record in tape] + others)
-            with torch.no_grad():
-                for parameter, gradient in zip(others, found[len(tape) :], strict=True):
-                    views[parameter].copy_(gradient) if fresh else views[parameter].add_(gradient)
-                for record, delta in zip(tape, found[: len(tape)], strict=True):
-                    weight, bias = views[record.layer.weight], views[record.layer.bias]
-                    weight.baddbmm_(record.inputs.detach().transpose(1, 2), delta, beta=0 if fresh else 1)
-                    torch.sum(delta, 1, out=bias) if fresh else bias.add_(delta.sum(1))
-            fresh = False
-        if fresh:
-            self.rows[:, row].zero_()
+            for parameter, gradient in zip(others, found[len(tape) :], strict=True):
+                views[0][parameter].add_(gradient)
+            for record, delta in zip(tape, found[: len(tape)], strict=True):
+                own = (record.inputs.detach().unflatten(1, sets), delta.unflatten(1, sets))
+                passed.setdefault(record.layer, []).append(own)
+        # All that is added to one place comes one after another, while the processor's cache still has it.
+        for n, view in enumerate(views):
+            for layer, products in passed.items():
+                for inputs, delta in products:
+                    view[layer.weight].baddbmm_(inputs[:, n].transpose(1, 2), delta[:, n])
+                    view[layer.bias].add_(delta[:, n].sum(1))
 
     @torch.no_grad()
     def products(self) -> Tensor:
@@ -121,6 +137,68 @@ class Gradients:
             for parameter, view in self.views(row).items():
                 if parameter.grad is not None:
                     parameter.grad.addcmul_(view, per_replica(share, view))
+
+
+class Pairs(Gradients):
+    """The gradients of a batch and of its replayed part, which pass through the network together, one replica after another.
+
+    Every replica's gradient on replayed examples lies where that of the replica before it lay: in the processor's cache.
+    """
+
+    def __init__(self, network: nn.Module):
+        """The network must be one that `stacks`."""
+        super().__init__(network, 1)
+        self._other = torch.zeros_like(self.rows[:1, 0])
+
+    def of(self, classifier: Classifier, batch: Batch) -> tuple[Tensor, Iterator[tuple[Tensor, Tensor]]]:
+        """(K,) the mean loss of the current examples, and two flat gradients (P,) for every replica: of that loss, which is the
+        network's gradient too and may be changed, and of the mean loss of the replayed ones, which the next one overwrites."""
+        network = self.network
+        # All that is asked of torch are gradients of the layers' outputs: the inputs carry the graph, and no weight's gradient
+        # is made on the way.
+        network.requires_grad_(False)
+        try:
+            traced = replace(batch, x=batch.x.detach().requires_grad_())
+            with recording(network, Linear) as tape:
+                means = [
+                    (losses * part.weight).sum(1) / part.count.clamp_min(1)
+                    for losses, part in zip(classifier.all_losses(traced), traced.parts, strict=True)
+                ]
+        finally:
+            network.requires_grad_(True)
+        found = torch.autograd.grad(torch.stack(means).sum(), [record.outputs for record in tape])
+        for parameter, view in self.views(0).items():
+            parameter.grad = view
+        return means[0].detach(), self._in_turn(tape, found, batch.x.shape[1])
+
+    @torch.no_grad()
+    def _in_turn(self, tape: Sequence[Recorded], found: Sequence[Tensor], rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """`found` (K, B + R, out): the gradients of the outputs on the `tape`. The first `rows` are the current examples'."""
+        others = self._shaped(self._other)
+        weights, biases = [], []
+        for record, delta in zip(tape, found, strict=True):
+            weight, bias = record.layer.weight, record.layer.bias
+            inputs = record.inputs.detach().transpose(1, 2)
+            for grad, x, d in (
+                (weight.grad, inputs[..., :rows], delta[:, :rows]),
+                (others[weight], inputs[..., rows:], delta[:, rows:]),
+            ):
+                weights.append((grad.expand_as(weight).split(1), x.split(1), d.split(1)))
+            torch.sum(delta[:, :rows], 1, out=bias.grad)
+            biases.append((others[bias], delta[:, rows:].sum(1).split(1)))
+        for k, (own,) in enumerate(self.rows):
+            for grad, x, d in weights:
+                # Adding a product to zeros takes a tenth less time than writing it: the cache has the lines by then.
+                grad[k].zero_().baddbmm_(x[k], d[k])
+            for grad, sums in biases:
+                grad.copy_(sums[k])
+            yield own, self._other[0]
+
+
+def inner_product(a: Tensor, b: Tensor) -> float:
+    """⟨a, b⟩ of long vectors (P,), in double precision but for pieces of them."""
+    pieces = zip(a.split(_LONG_PIECE), b.split(_LONG_PIECE), strict=True)
+    return sum(float(torch.dot(x, y)) for x, y in pieces)
 
 
 class Conflicts(Stateful):
