@@ -156,7 +156,11 @@ class Method(Stateful):
         """Create the method's state; the network is the adapted one."""
 
     def begin(self, task: Task) -> None:
-        """Before a task's first step."""
+        """Before a task's first step.
+
+        A method that joins others leaves the weights alone here, for others copy what the last task left; whoever starts a
+        task from other weights writes them in `phases`, which begins when every part has begun.
+        """
 
     def phases(self, task: Task) -> Plan:
         """★ What is trained for this task; code between the yields runs between phases."""

@@ -87,12 +87,10 @@ class PackNet(Method):
         self.draws = self.context.generators("fresh weights")
         self.learned = 0
 
-    def begin(self, task: Task) -> None:
+    def phases(self, task: Task) -> Plan:
         fresh = task.index > 0 and self.hyper.start == "fresh"
         settle(self.classifier.network, self.hyper.biases == "first" and task.index > 0)
         self.ownership.claim(task.index, self.draws if fresh else None)
-
-    def phases(self, task: Task) -> Plan:
         share, epochs, again = self._share(task.index), self.context.epochs, self.hyper.retrain_epochs
         again = 0 if share == 0 else (epochs + 1) // 2 if again is None else again
         trained = epochs / (epochs + again)

@@ -138,7 +138,7 @@ def test_claimed_weights_start_at_random_or_at_zero():
     for start in ("fresh", "zero"):
         learner = trained(digits_run("packnet", settings={"packnet.start": start}, **SPLIT), tasks=1)
         ownership = learner.method.ownership
-        learner.method.begin(learner.stream.tasks[1])
+        next(learner.method.phases(learner.stream.tasks[1]))
         for layer, owner in zip(ownership.layers, ownership.owner, strict=True):
             assert bool((layer.weight[owner == 1] == 0).all()) == (start == "zero")
 
