@@ -79,7 +79,8 @@ class MethodCard(_Card):
     formula: str
     stores: str
     composable: bool = True  # False: it works alone
-    composition_reason: str = ""  # why, as a clause
+    not_beside: tuple[str, ...] = ()  # families whose methods make no sense in a composition with it
+    composition_reason: str = ""  # why it works alone, or not beside these, as a clause
     owns: tuple[str, ...] = ()  # ★ seams (methods/base.py): of two methods that own one, only one can be in a composition
     sweep: tuple[float, ...] = ()
     recommended: tuple[Recommendation, ...] = ()

@@ -357,19 +357,28 @@ def check_method(choice: MethodChoice, scenario: str, network: NetworkChoice = _
 class Part(Protocol):
     """What decides whether a method may be part of a composition; its card and its class both say it."""
 
+    family: str
     composable: bool
+    not_beside: tuple[str, ...]
     composition_reason: str
 
 
 def check_composable(names: Sequence[str], parts: Sequence[Part | type[Part]]) -> None:
-    """Raises RequestError when one of several parts works alone only."""
+    """Raises RequestError when one of several parts works alone only, or makes no sense beside another."""
+    if len(names) < 2:
+        return
     for name, part in zip(names, parts, strict=True):
-        if len(names) > 1 and not part.composable:
+        if not part.composable:
             raise RequestError(
                 _("{methods} cannot be combined, because {method} works alone: {reason}. Leave it out.").format(
                     methods="+".join(names), method=name, reason=part.composition_reason
                 )
             )
+        for other in (other for other, its in zip(names, parts, strict=True) if its.family in part.not_beside):
+            raise RequestError(
+                _("{methods} cannot be combined, because {method} does not go with {other}: {reason}. Leave one of them "
+                  "out.").format(methods="+".join(names), method=name, other=other, reason=part.composition_reason)
+            )  # fmt: skip
 
 
 def check_network(choice: NetworkChoice, benchmark: BenchmarkCard, shape: tuple[int, ...]) -> None:

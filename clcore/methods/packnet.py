@@ -8,7 +8,8 @@ is freed, and what remains is trained again for a while. From then on nothing mo
 
 Later tasks compute with the locked weights too but cannot change them, so the answers of earlier tasks stay the same bit for
 bit, with any optimizer; every run proves it. Nothing is held softly, so there is no strength to choose. What a task pays is
-room: it has the weights that earlier ones left.
+room: it has the weights that earlier ones left. No regularizer goes with it: a free weight is 0 but has a gradient, so that to
+a regularizer it seems to matter, and the next task that claims it would be pulled back to 0 for nobody's sake.
 
 Choices: by default each of the T tasks ends with 1/T of every layer, p_t = (T − t)/(T − t + 1), which takes knowing T. The
 paper's constant p (`constant`) leaves task t (1 − p)·p^{t−1}; with p = 0.5 the fifth task has a sixteenth, the tenth next to
@@ -58,6 +59,8 @@ class PackNet(Method):
     static_step = True
     needs_boundaries = True
     freezes = True
+    not_beside = ("regularization",)
+    composition_reason = "it locks every weight that old tasks use, so a regularizer could only hold back the others"
     keeps_old_logits = True
     predicts_unseen = False
     whole_epochs = 2  # half of them retrain

@@ -24,13 +24,31 @@ def test_the_reference_for_transfer_works_alone(name):
     )
 
 
+@pytest.mark.parametrize("added", ["l2", "ewc", "online-ewc", "si", "mas", "mas-local", "rwalk"])
+def test_no_regularizer_pulls_free_weights_to_0(added):
+    for name in (f"packnet+{added}", f"{added}+er+packnet"):
+        assert refusal(name) == (
+            f"{name} cannot be combined, because packnet does not go with {added}: it locks every weight that old tasks use, "
+            "so a regularizer could only hold back the others. Leave one of them out."
+        )
+
+
+@pytest.mark.parametrize("name", ["packnet+er", "derpp+packnet", "gem+packnet", "lwf-mc+packnet"])
+def test_what_does_not_hold_weights_goes_with_packnet(name):
+    check_method(MethodChoice(name=name), "task")
+
+
+def test_the_reasons_are_told_in_the_readers_language():
+    with speaking("ko"):
+        assert "단독으로만" in refusal("single+er") and "기준" in refusal("single+er")
+        assert "함께 쓸 수 없습니다" in refusal("packnet+ewc") and "잠그므로" in refusal("packnet+ewc")
+
+
 def test_whoever_works_alone_says_why():
     alone = [card for card in catalogue().methods if not card.composable]
     assert {"single", "pnn", "hat", "lucir"} <= {card.name for card in alone}
     for card in alone:
         assert card.composition_reason in refusal(f"{card.name}+ewc", card.scenarios[0])
-    with speaking("ko"):
-        assert "단독으로만" in refusal("single+er") and "기준" in refusal("single+er")
 
 
 def test_what_the_form_offers_to_add_is_not_refused():
