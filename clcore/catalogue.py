@@ -78,7 +78,9 @@ class MethodCard(_Card):
     paper: str
     formula: str
     stores: str
-    composable: bool = True  # False: it changes how the network computes, so it works alone
+    composable: bool = True  # False: it works alone
+    not_beside: tuple[str, ...] = ()  # families whose methods make no sense in a composition with it
+    composition_reason: str = ""  # why it works alone, or not beside these, as a clause
     owns: tuple[str, ...] = ()  # ★ seams (methods/base.py): of two methods that own one, only one can be in a composition
     sweep: tuple[float, ...] = ()
     recommended: tuple[Recommendation, ...] = ()
@@ -182,9 +184,10 @@ def _catalogue(name: str) -> Catalogue:
 
 def reworded(cards: dict[str, Any], say: Callable[[str], str]) -> dict[str, Any]:
     """The catalogue as data, with `say` of every text that a person reads; names, choices and formulas stay."""
+    texts = ("title", "summary", "stores", "scenario_reason", "boundary_reason", "network_reason", "composition_reason")
     for kind in ("methods", "benchmarks", "networks"):
         for card in cards[kind]:
-            _reword(card, ("title", "summary", "stores", "scenario_reason", "boundary_reason", "network_reason"), say)
+            _reword(card, texts, say)
             for knob in card["knobs"]:
                 _reword(knob, ("help", "unit"), say)
     return cards

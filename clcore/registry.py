@@ -84,6 +84,8 @@ def describe() -> cards.Catalogue:
                 network_reason=m.network_reason, boundary_reason="" if "task-free" in m.scenarios else m.boundary_reason,
                 paper=m.paper, formula=m.formula, stores=m.stores, needs_boundaries=m.needs_boundaries,
                 uses_memory=m.uses_memory, composable=m.composable, owns=owned_seams(m), sweep=m.sweep,
+                not_beside=m.not_beside,
+                composition_reason="" if m.composable and not m.not_beside else m.composition_reason,
                 recommended=recommended.get(name, ()), knobs=m.Hyper.describe(),
             )
             for name, m in sorted(methods().items(), key=lambda item: family_order.index(item[1].family))

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     model_serializer,
     model_validator,
 )
@@ -199,9 +200,9 @@ class RunSpec(_Conditions):
     method: MethodChoice
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self, info: ValidationInfo) -> Self:
         self._check_conditions()
-        check_method(self.method, self.scenario, self.network)
+        check_method(self.method, self.scenario, self.network, recorded=bool(info.context and info.context["recorded"]))
         if len(self.replicas) > MAX_REPLICAS:
             raise RequestError(
                 _("{method} would train {n} replicas (seeds × strengths × memories); at most {most} are allowed: ask for "
@@ -277,16 +278,22 @@ def make(model: type[BaseModel], /, **fields: Any) -> Any:
         raise RequestError(_sentence(error)) from None
 
 
-def from_json(model: type[BaseModel], text: str) -> Any:
-    """Reads a spec from JSON; whatever is wrong becomes one RequestError with one sentence."""
+def from_json(model: type[BaseModel], text: str | bytes, *, recorded: bool = False) -> Any:
+    """Reads a spec from JSON; whatever is wrong becomes one RequestError with one sentence.
+
+    `recorded`: it was accepted before, and stays readable when rules on what may be combined have become stricter since.
+    """
     try:
-        return model.model_validate_json(text)
+        return model.model_validate_json(text, context={"recorded": recorded})
     except ValidationError as error:
         raise RequestError(_sentence(error)) from None
 
 
-def check_method(choice: MethodChoice, scenario: str, network: NetworkChoice = _MLP) -> None:
-    """Raises RequestError when the composition, a setting or a strength is not allowed in this scenario, on this network."""
+def check_method(choice: MethodChoice, scenario: str, network: NetworkChoice = _MLP, *, recorded: bool = False) -> None:
+    """Raises RequestError when the composition, a setting or a strength is not allowed in this scenario, on this network.
+
+    `recorded`: see `from_json`.
+    """
     for part in choice.parts:
         if choice.parts.count(part) > 1:
             raise RequestError(f"{choice.name} names {part} twice; name each part once.")
@@ -319,7 +326,8 @@ def check_method(choice: MethodChoice, scenario: str, network: NetworkChoice = _
             _("{method} cannot be combined: {parts} would each keep a memory of the whole budget. Leave one of them "
               "out.").format(method=choice.name, parts=_(" and ").join(keepers))
         )  # fmt: skip
-    check_composable(choice.parts, [card.composable for card in choice.cards])
+    if not recorded:
+        check_composable(choice.parts, choice.cards)
     own_data = next((card.name for card in choice.cards if "phases" in card.owns), None)
     if scenario == "task-free" and len(choice.parts) > 1 and own_data is not None:
         raise RequestError(
@@ -346,14 +354,31 @@ def check_method(choice: MethodChoice, scenario: str, network: NetworkChoice = _
             raise RequestError(f"The strengths of {choice.name} repeat a value; give each one once.")
 
 
-def check_composable(names: Sequence[str], composable: Sequence[bool]) -> None:
-    """Raises RequestError when one of several parts works alone only."""
-    for name, joins in zip(names, composable, strict=True):
-        if len(names) > 1 and not joins:
+class Part(Protocol):
+    """What decides whether a method may be part of a composition; its card and its class both say it."""
+
+    family: str
+    composable: bool
+    not_beside: tuple[str, ...]
+    composition_reason: str
+
+
+def check_composable(names: Sequence[str], parts: Sequence[Part | type[Part]]) -> None:
+    """Raises RequestError when one of several parts works alone only, or makes no sense beside another."""
+    if len(names) < 2:
+        return
+    for name, part in zip(names, parts, strict=True):
+        if not part.composable:
             raise RequestError(
-                f"{'+'.join(names)} cannot be combined: {name} changes how the network computes, so it works alone. "
-                "Leave it out."
+                _("{methods} cannot be combined, because {method} works alone: {reason}. Leave it out.").format(
+                    methods="+".join(names), method=name, reason=part.composition_reason
+                )
             )
+        for other in (other for other, its in zip(names, parts, strict=True) if its.family in part.not_beside):
+            raise RequestError(
+                _("{methods} cannot be combined, because {method} does not go with {other}: {reason}. Leave one of them "
+                  "out.").format(methods="+".join(names), method=name, other=other, reason=part.composition_reason)
+            )  # fmt: skip
 
 
 def check_network(choice: NetworkChoice, benchmark: BenchmarkCard, shape: tuple[int, ...]) -> None:

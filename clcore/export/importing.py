@@ -125,7 +125,7 @@ def _checked(entry: Any, where: str, name: str) -> tuple[RunSpec, dict[str, Any]
             f"{name}: {where} does not say what was trained (it has no `spec`), because an older program wrote it; "
             "run its command again."
         )
-    spec: RunSpec = _within(name, where, lambda: from_json(RunSpec, json.dumps(entry["spec"])))
+    spec: RunSpec = _within(name, where, lambda: from_json(RunSpec, json.dumps(entry["spec"]), recorded=True))
     result = {key: v for key, v in entry["result"].items() if key not in _ADDED}
     try:
         _Result.model_validate(result)

@@ -107,6 +107,8 @@ class Method(Stateful):
         False  # whether old tasks' outputs stay the same bits: every run checks it (probe.py)
     )
     composable: ClassVar[bool] = True  # False where others' view of "the weights" ends: it grows, has masks or gates
+    not_beside: ClassVar[tuple[str, ...]] = ()  # families whose methods make no sense in a composition with it
+    composition_reason: ClassVar[str] = "it changes how the network computes"  # why not, or not with these, as a clause
     vectorized: ClassVar[bool] = True
     # Whether every step of a phase, after the first few, is the same operations on the same tensors, given the mini-batch: from
     # `task_loss` to `observe` nothing depends on Python numbers that change, nothing waits for the device, and what Python
@@ -155,7 +157,11 @@ class Method(Stateful):
         """Create the method's state; the network is the adapted one."""
 
     def begin(self, task: Task) -> None:
-        """Before a task's first step."""
+        """Before a task's first step.
+
+        A method that joins others leaves the weights alone here, for others copy what the last task left; whoever starts a
+        task from other weights writes them in `phases`, which begins when every part has begun.
+        """
 
     def phases(self, task: Task) -> Plan:
         """★ What is trained for this task; code between the yields runs between phases."""

@@ -44,8 +44,9 @@ class Composition(Method):
     def __init__(self, context: Context, parts: Sequence[tuple[str, type[Method], dict[str, Any], Tensor | None]]):
         self.context = context
         names = [name for name, *_ in parts]
-        check_composable(names, [cls.composable for _, cls, *_ in parts])
-        self._owners = seam_owners([cls for _, cls, *_ in parts], names)
+        classes = [cls for _, cls, *_ in parts]
+        check_composable(names, classes)
+        self._owners = seam_owners(classes, names)
         self.parts: dict[str, Method] = {
             name: cls(replace(context, strengths=strengths), settings) for name, cls, settings, strengths in parts
         }

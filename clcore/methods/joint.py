@@ -39,17 +39,13 @@ class Joint(Method):
         self.initial: ReplicaVector | None = snapshot(self.classifier.network) if self.hyper.restart else None
         self.kept = torch.zeros(self.context.replicas, dtype=torch.long)
 
-    def begin(self, task: Task) -> None:
+    def phases(self, task: Task) -> Plan:
         if self.initial is not None:
             restore(self.classifier.network, self.initial)
-
-    def phases(self, task: Task) -> Plan:
         tasks = tuple(range(task.index + 1))
         if not self.boundless:
             yield Phase(tasks=tasks, fresh=self.hyper.restart)
             return
-        if self.initial is not None:
-            restore(self.classifier.network, self.initial)
         course, epochs = self.context.stream.course, self.context.epochs
         self.kept = self.kept + course.length(epochs) // (epochs if course.views == 1 else 1)
         parts = tuple(course.part(t, epochs) for t in tasks)

@@ -8,7 +8,8 @@ is freed, and what remains is trained again for a while. From then on nothing mo
 
 Later tasks compute with the locked weights too but cannot change them, so the answers of earlier tasks stay the same bit for
 bit, with any optimizer; every run proves it. Nothing is held softly, so there is no strength to choose. What a task pays is
-room: it has the weights that earlier ones left.
+room: it has the weights that earlier ones left. No regularizer goes with it: a free weight is 0 but has a gradient, so that to
+a regularizer it seems to matter, and the next task that claims it would be pulled back to 0 for nobody's sake.
 
 Choices: by default each of the T tasks ends with 1/T of every layer, p_t = (T − t)/(T − t + 1), which takes knowing T. The
 paper's constant p (`constant`) leaves task t (1 − p)·p^{t−1}; with p = 0.5 the fifth task has a sixteenth, the tenth next to
@@ -58,6 +59,8 @@ class PackNet(Method):
     static_step = True
     needs_boundaries = True
     freezes = True
+    not_beside = ("regularization",)
+    composition_reason = "it locks every weight that old tasks use, so a regularizer could only hold back the others"
     keeps_old_logits = True
     predicts_unseen = False
     whole_epochs = 2  # half of them retrain
@@ -87,12 +90,10 @@ class PackNet(Method):
         self.draws = self.context.generators("fresh weights")
         self.learned = 0
 
-    def begin(self, task: Task) -> None:
+    def phases(self, task: Task) -> Plan:
         fresh = task.index > 0 and self.hyper.start == "fresh"
         settle(self.classifier.network, self.hyper.biases == "first" and task.index > 0)
         self.ownership.claim(task.index, self.draws if fresh else None)
-
-    def phases(self, task: Task) -> Plan:
         share, epochs, again = self._share(task.index), self.context.epochs, self.hyper.retrain_epochs
         again = 0 if share == 0 else (epochs + 1) // 2 if again is None else again
         trained = epochs / (epochs + again)

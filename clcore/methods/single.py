@@ -3,7 +3,7 @@
 The reference for transfer: every task is learned by a network of its own from the run's initial weights, under the same budget,
 and remembered whole. What a method scores above it on a task is what the task gained from the others. The task's identity is
 used at test, also in the domain scenario, so there it is a reference and not a competitor; a task that has not been learned has
-no network and no score.
+no network and no score. It works alone: in a network that begins anew with every task, there is nothing for others to keep.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class Single(Method):
     static_step = True
     needs_boundaries = True
     predicts_unseen = False
+    composable = False
+    composition_reason = "it learns every task with a network of its own, as the reference for transfer"
 
     def setup(self) -> None:
         self.initial = snapshot(self.classifier.network)

@@ -222,8 +222,8 @@ class RecordedRun:
             self._recorder.discard()
             return ev.RunFailed(message=str(failure))
         except LabError as error:
-            trace = tracebacks.format_exc() if error.__cause__ else ""
-            wrong = isinstance(error, RequestError)
+            wrong = isinstance(error, RequestError)  # its sentence says what to change; where it was noticed does not help
+            trace = tracebacks.format_exc() if error.__cause__ and not wrong else ""
             return ev.RunFailed(message=str(error), traceback=trace[-LONGEST_TRACEBACK:], bad_request=wrong)
         except Exception as error:
             trace = tracebacks.format_exc()

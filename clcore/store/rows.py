@@ -62,7 +62,7 @@ class RunRow:
     @cached_property
     def spec(self) -> RunSpec:
         """What to train. Raises RequestError when it names something that the catalogue no longer has."""
-        return from_json(RunSpec, self.spec_json)
+        return from_json(RunSpec, self.spec_json, recorded=True)
 
     @cached_property
     def result(self) -> dict[str, Any] | None:

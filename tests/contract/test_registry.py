@@ -9,7 +9,7 @@ import pytest
 
 from clcore import catalogue, registry
 from clcore.spec import MethodChoice, check_method
-from tests.training_cases import digits_run, result_of
+from tests.training_cases import digits_run, identical, result_of, trained, weights_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 METHODS = list(registry.methods())
@@ -76,6 +76,18 @@ def test_a_method_learns_real_digits_in_each_of_its_scenarios(name, scenario):
         learned = [matrix[i + 1][i] for i in range(5)]
         assert min(learned) > least and sum(learned) / 5 > 0.6
         assert replica["footprint"]["parameters"] > 0 and len(replica["footprint_per_task"]) == 5
+
+
+@pytest.mark.parametrize("name", [m.name for m in catalogue.catalogue().methods if m.composable])
+def test_a_method_that_joins_others_begins_a_task_with_the_weights_that_the_last_one_left(name):
+    """Else it would depend on the order of the parts what a teacher is a copy of."""
+    scenario = "class" if name == "bic" else "task"
+    settings = {"joint.restart": True} if name == "joint" else {}
+    learner = trained(digits_run(name, benchmark="split-digits", scenario=scenario, settings=settings), tasks=1)
+    before = weights_of(learner, 0)
+    learner.classifier.learning = 1
+    learner.method.begin(learner.stream.tasks[1])
+    assert identical(before, weights_of(learner, 0))
 
 
 @pytest.mark.parametrize("name", list(registry.benchmarks()))

@@ -142,6 +142,10 @@ BAD = {
     "json of a detached run": (["--method", "ewc", "--detach", "--json", "x"], "does nothing together with --detach"),
     "more examples than there are": (["--method", "ewc", "--train-per-task", "50000"], "train_per_task = 50000"),
     "a number that is none": (["--method", "ewc", "--epochs", "many"], "many"),
+    "no such backbone": (
+        ["--method", "piggyback", "--scenario", "task", "--set", "piggyback.backbone=/nope.npz"],
+        "piggyback.backbone = '/nope.npz' cannot be read",
+    ),
 }
 
 

@@ -5,7 +5,7 @@ import torch
 
 from clcore.methods.parts.projection import Gradients
 from clcore.methods.parts.vae import VAE
-from tests.training_cases import digits_run, learner_for, result_of, trained
+from tests.training_cases import digits_run, identical, learner_for, result_of, trained, weights_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,6 +67,21 @@ def test_a_path_does_not_lead_through_a_copy_that_is_thrown_away(watcher, monkey
     for task in learner.stream.tasks[:2]:
         learner.learn(task)
     assert steps == {"start": {True}, "train": {True}, "coreset": {False}}
+
+
+@pytest.mark.parametrize("other, settings", [("packnet", {}), ("joint", {"joint.restart": True})])
+def test_a_teacher_is_what_the_last_task_left_in_whatever_order_the_parts_are_named(other, settings):
+    case = {"benchmark": "split-digits", "scenario": "task", "settings": settings}
+    found = []
+    for name in (f"{other}+lwf-mc", f"lwf-mc+{other}"):
+        learner = trained(digits_run(name, **case), tasks=1)
+        left = weights_of(learner, 0)
+        learner.learn(learner.stream.tasks[1])
+        kept = learner.method.parts["lwf-mc"].teacher.weights
+        teacher = [kept[name][0] for name, _ in learner.classifier.network.named_parameters()]
+        assert identical(left, teacher)
+        found.append(weights_of(learner, 0))
+    assert identical(*found)
 
 
 @pytest.mark.parametrize("watcher", ["si", "rwalk"])

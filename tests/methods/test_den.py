@@ -522,7 +522,7 @@ def test_the_task_must_be_known(scenario):
 def test_it_needs_hidden_units_and_works_alone():
     with pytest.raises(RequestError, match="den grows hidden layers, but the network has none"):
         learner_for(digits_run("den", hidden=(), **SPLIT))
-    with pytest.raises(RequestError, match="den changes how the network computes"):
+    with pytest.raises(RequestError, match="den works alone: it changes how the network computes"):
         learner_for(digits_run("er+den", **SPLIT))
 
 

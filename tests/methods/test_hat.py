@@ -280,7 +280,7 @@ def test_its_pictures():
 
 
 def test_it_works_alone_and_is_not_said_to_grow():
-    with pytest.raises(RequestError, match="hat changes how the network computes, so it works alone"):
+    with pytest.raises(RequestError, match="hat works alone: it changes how the network computes"):
         learner_for(digits_run("ewc+hat", benchmark="split-digits", scenario="task"))
 
 

@@ -309,7 +309,7 @@ def test_the_task_must_be_known(scenario):
 
 @pytest.mark.parametrize("name", ["ewc+pnn", "pnn+er"])
 def test_it_works_alone(name):
-    with pytest.raises(RequestError, match="pnn changes how the network computes"):
+    with pytest.raises(RequestError, match="pnn works alone: it changes how the network computes"):
         learner_for(digits_run(name, **SPLIT))
 
 

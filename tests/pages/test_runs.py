@@ -3,7 +3,7 @@
 import pytest
 
 from clcore.errors import RequestError
-from clcore.spec import RunSpec, make
+from clcore.spec import MethodChoice, RunSpec, make
 from clcore.ui.history import comparison, export, history_frame
 from tests.pages.recorded import experiment, play
 
@@ -71,6 +71,11 @@ def test_live_runs_are_not_deleted(store):
     ids = store.add(experiment())
     with pytest.raises(RequestError):
         store.delete(ids)
+
+
+def test_a_run_of_what_cannot_be_combined_any_more_is_still_shown(app, store):
+    play(store, experiment()[0].model_copy(update={"method": MethodChoice(name="single+er")}))
+    assert list(app(PAGE).dataframe[0].value["state"]) == ["✓ finished"]
 
 
 # ---- cost, protocol, comparability ----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from clcore.comparison import groups
 from clcore.errors import RequestError
 from clcore.export.importing import import_results
 from clcore.frames import Config, Series
+from clcore.spec import MethodChoice
 from clcore.store import open_store
 from clcore.ui.history import export
 from tests.pages.recorded import experiment, play
@@ -53,6 +54,12 @@ def test_a_file_comes_back_with_the_same_numbers(store, other, shape):
     series = Series(row.id).pull(store)
     assert series.replica_matrix(1) == row.result["replicas"][1]["accuracy_matrix"]
     assert "Imported" in series.started.note
+
+
+def test_a_result_of_what_cannot_be_combined_any_more_comes_back_too(store, other):
+    play(other, experiment("finetune")[0].model_copy(update={"method": MethodChoice(name="single+er")}))
+    done = import_results(store, json.dumps(export(other.runs()[:1])))
+    assert store.run(done.new[0]).spec.method.name == "single+er"
 
 
 def test_the_same_file_twice_is_recorded_once(store, other):

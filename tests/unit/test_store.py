@@ -21,8 +21,8 @@ from clcore.store.queue import fair_order
 ROOT = Path(__file__).parents[2]
 
 
-def spec(method="finetune", **changes) -> RunSpec:
-    return make(RunSpec, benchmark="split-digits", scenario="class", method=MethodChoice(name=method), **changes)
+def spec(method="finetune", scenario="class", **changes) -> RunSpec:
+    return make(RunSpec, benchmark="split-digits", scenario=scenario, method=MethodChoice(name=method), **changes)
 
 
 def started(tasks=3) -> ev.RunStarted:
@@ -75,6 +75,13 @@ def test_a_run_comes_back_as_it_was_asked_for(store):
     assert (row.state, row.owner, row.method, row.keeper, row.result) == ("queued", "Ada", "ewc", "runner", None)
     assert row.created.tzinfo is UTC and abs(row.created - datetime.now(UTC)) < timedelta(seconds=5)
     assert row.started is None and row.place is None and row.live
+
+
+def test_a_run_of_what_cannot_be_combined_any_more_stays_readable(store):
+    """One such run must not take the whole history with it."""
+    earlier = spec(scenario="task").model_copy(update={"method": MethodChoice(name="single+er")})  # checks nothing
+    [run_id] = store.add([earlier])
+    assert store.run(run_id).spec == earlier
 
 
 def test_the_default_database_is_in_the_home_folder(tmp_path, monkeypatch):
