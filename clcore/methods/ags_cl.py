@@ -59,6 +59,8 @@ class AGSCL(Method):
     stores = "the previous weights of the hidden neurons, and one number per neuron: how busy it was"
     needs_boundaries = True
     freezes = True
+    not_beside = ("regularization",)
+    composition_reason = "it starts idle neurons afresh when a task ends, and a regularizer would pull them back"
     sweep = (0.0, 0.3, 1.0, 3.0, 10.0, 100.0, 1000.0, 10_000.0)
 
     class Hyper(Knobs):

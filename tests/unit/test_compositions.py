@@ -33,6 +33,13 @@ def test_no_regularizer_pulls_free_weights_to_0(added):
         )
 
 
+@pytest.mark.parametrize("name", ["ags-cl+ewc", "l2+ags-cl"])
+def test_no_regularizer_holds_what_ags_cl_starts_afresh(name):
+    """Beside it would depend on the order of the names what is held."""
+    assert "ags-cl does not go with" in refusal(name) and "pull them back" in refusal(name)
+    check_method(MethodChoice(name="er+ags-cl"), "task")
+
+
 @pytest.mark.parametrize("name", ["packnet+er", "derpp+packnet", "gem+packnet", "lwf-mc+packnet"])
 def test_what_does_not_hold_weights_goes_with_packnet(name):
     check_method(MethodChoice(name=name), "task")
