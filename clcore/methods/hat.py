@@ -14,8 +14,9 @@ use yet keeps room for later tasks (c is the strength):
 hard  (default) When a task is finished its gates become 1[e > 0], and from then on the task is answered with these. Weights
       between units that both count are not merely spared a gradient but put back after every step, so that neither momentum
       nor decay nor Adam's moments move them: old outputs stay the same bits.
-soft  As published: gates stay σ(s_max·e), of which some lie between the ends, and gradients are scaled. Those units' weights
-      move a little, and with momentum, decay or Adam all weights do: it forgets somewhat.
+soft  As published: gates stay σ(s_max·e), of which some lie between the ends, and gradients are scaled, which is all. The
+      weights of units between move a little, under Adam, whose step does not depend on a gradient's size, as far as free
+      ones; and weight decay moves every weight, of open units too. It forgets somewhat, and promises nothing.
 
 Choices: the derivative of the gates is the compensated one in a form that cannot overflow (parts/gates.py says what `saturate`
 is about). Embeddings start from N(0, 1) and are kept within ±6, without weight decay; a layer whose gates would all be shut
@@ -107,7 +108,9 @@ class HAT(Method):
             layer.draw(self.draws)
 
     def phases(self, task: Task) -> Plan:
-        yield Phase(frozen={p: locked >= 1 for p, locked in self._locked().items()}, optimizers=self._optimizers)
+        # Soft gates scale gradients and nothing else: most of those that are open round to 1, and the guard would lock these.
+        frozen = {p: locked >= 1 for p, locked in self._locked().items()} if self.hyper.hard else {}
+        yield Phase(frozen=frozen, optimizers=self._optimizers)
 
     def mix(self, batch: Batch) -> Batch:
         """Sets the pace of this step, for every replica by its own epochs."""

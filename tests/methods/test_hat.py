@@ -48,6 +48,21 @@ def test_soft_gates_promise_nothing_and_forget_a_little():
     assert not torch.equal(learner.method.predict(x, 0), answers[0])
 
 
+@pytest.mark.parametrize("hard", [True, False])
+def test_soft_gates_scale_gradients_and_do_not_put_weights_back(hard):
+    """At the default s_max most open gates round to 1; decay moves their weights too, unless they are hard."""
+    learner = learner_for(case({"hard": hard}, (0.25,), weight_decay=1e-3))
+    method = learner.method
+    assert method.promises_old_logits() == hard
+    learner.learn(learner.stream.tasks[0])
+    locked = {p: m.expand_as(p) >= 1 for p, m in method._locked().items()}
+    before = {p: p.detach().clone() for p in locked}
+    learner.learn(learner.stream.tasks[1])
+    for p, mask in locked.items():
+        weights = mask & (before[p] != 0)
+        assert bool(weights.any()) and bool((p != before[p])[weights].any()) != hard
+
+
 @pytest.mark.parametrize("batches", [1, 2, 3, 469])
 def test_the_pace_rises_from_one_end_to_the_other(batches):
     paces = [pace(b, batches, 400.0) for b in range(batches)]
