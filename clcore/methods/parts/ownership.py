@@ -10,7 +10,8 @@ training pays for no mask. And earlier tasks are asked through a copy of the wei
 0, at the very shapes they were trained with: nothing is written into the network, and their bits cannot change.
 
 Pruning counts: of n weights a share p frees exactly round(p·n) (halves to the even number, as Python rounds), the smallest
-first, of equal ones those that come first. A threshold at the k-th smallest size would free all that are tied with it.
+first, of equal ones those that come first. A threshold at the k-th smallest size would free all that are tied with it. One
+weight of a layer stays with its task whatever rounding says, unless p is 1: without any the layer passes nothing on.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ class Ownership(Stateful):
         """
         for layer, owner in zip(self.layers, self.owner, strict=True):
             own, free = (owner == task).flatten(1), (owner == FREE).flatten(1).sum(1).cpu()
-            wanted = (share * (own.sum(1).cpu() + free).double()).round().long() - free
+            owned = own.sum(1).cpu()
+            wanted = (share * (owned + free).double()).round().long() - free
+            wanted = torch.minimum(wanted, owned - (torch.as_tensor(share) < 1).long())
             gone = smallest(layer.weight.abs().flatten(1), own, wanted.to(owner.device)).view_as(owner)
             owner.masked_fill_(gone, FREE)
             layer.weight.masked_fill_(gone, 0)
