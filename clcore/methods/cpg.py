@@ -306,11 +306,11 @@ class CPG(Method):
         network.widen(torch.tensor(units, device=network.units.device), t)
         self.ownership.open(network.units)
         head, later = network.head, self.classifier.groups[t:].any(0)
-        bound = 1 / math.sqrt(head.inputs)
         for k in which.nonzero().flatten().tolist():
-            drawn = torch.empty(head.inputs, head.outputs).uniform_(-bound, bound, generator=self.draws[k])
             before = int(network.heads[k, t - 1]) if t else network.first[-1]
             new = slice(before * network.inputs_per_unit[-1], units[k][-1] * network.inputs_per_unit[-1])
+            bound = 1 / math.sqrt(new.stop)
+            drawn = torch.empty(head.inputs, head.outputs).uniform_(-bound, bound, generator=self.draws[k])
             head.weight[k, new, : head.outputs] = torch.where(later, drawn[new].to(head.weight), 0)
 
     # --- going back ---

@@ -189,6 +189,27 @@ def test_growing_leaves_every_old_weight_and_output_as_it_was():
     assert before == MLP.count_parameters((64,), 10, (32, 32))
 
 
+def test_new_weights_start_as_in_a_network_of_the_units_in_use():
+    """Units in reserve add nothing to a sum, so they are no reason to start smaller."""
+    drawn = []
+    for largest in (1.0, 4.0):
+        settings = {"cpg.stages": 0, "cpg.largest": largest}
+        learner = learner_for(digits_run("cpg", seeds=(0, 1), settings=settings, **SPLIT))
+        method = learner.method
+        method.ownership.claim(0)
+        method.ownership.prune(0, 0.9)
+        method.ownership.claim(1, method.draws)
+        pairs = zip(method.ownership.layers, method.ownership.owner, strict=True)
+        drawn.append([layer.weight[owner == 1].abs().max().item() for layer, owner in pairs])
+    expected = pytest.approx([64**-0.5, 32**-0.5], rel=0.01)
+    assert drawn[0] == expected and drawn[1] == expected
+    method._grow(1, torch.tensor([True, False]))
+    now = widths([32, 32], 1.5)[0]
+    assert [fan_in.tolist() for fan_in in method.ownership.fan_in] == [[64, 64], [now, 32]]
+    fresh = learner.classifier.network.head.weight[0, 32:now, 2:10].abs().max().item()
+    assert now**-0.5 * 0.9 < fresh <= now**-0.5
+
+
 def test_units_in_reserve_stay_silent_under_any_optimizer():
     run = digits_run("cpg", settings=QUICK | {"cpg.slack": 1.0}, optimizer="adamw", weight_decay=0.05, **SPLIT)
     learner = trained(run)
