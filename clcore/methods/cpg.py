@@ -16,7 +16,8 @@ Everything is measured against a goal, validation accuracy g_t. For each task:
     compact     in `stages` equal steps the smallest of the task's own weights are freed, up to 95 %, and the rest trained on.
                 Within a step sparsity follows Zhu & Gupta's s(n) = s₁ + (s₀ − s₁)(1 − n/n₁)³. The sparsest stage that reaches
                 the goal is taken; if none does, nothing is freed. A task that missed its goal at full size is freed down to
-                1/(tasks still to come + 1) of what it claimed, so that room is left
+                1/(tasks still to come + 1) of what it claimed, so that room is left: the step in which that is reached
+                ends there (95 % is the most here, too)
     retrain     from the second task on, own weights and picks are trained once more; accepted only if better
 
 What a task owns and picks never changes afterwards, so old answers stay the same bit for bit, with any optimizer; every run
@@ -136,7 +137,7 @@ class CPG(Method):
         self.masks = KeptMasks(self.layers, tasks, replicas, context.device)
         self.draws = context.generators("fresh weights")
         self.referring = False  # whether the network is the throw-away reference
-        self.ramp: list[float] = []  # sparsity at the start and end of the stage in training
+        self.ramp: list[tuple[float, float]] = []  # per replica, sparsity at the start and end of the stage in training
         # What is decided per replica is decided on the CPU.
         self.size = torch.ones(replicas, dtype=torch.float64)  # M
         book = torch.full((replicas, tasks), torch.nan, dtype=torch.float64)
@@ -205,14 +206,16 @@ class CPG(Method):
             active = met | (lo < least - _ROUNDING)
             if not bool(active.any()):
                 break
-            self.ramp = [lo, hi]
+            # A task that missed its goal gives back what it must, and no more.
+            ends = torch.full_like(reached, hi).masked_fill(~met, min(hi, least))
+            self.ramp = [(lo, end) for end in ends.tolist()]
             name, epochs = f"compact {stage + 1}", self._stage_epochs
             phase = self._phase(name, t, clock(name), picking=False, epochs=epochs, slow=True, active=active)
             now = (yield phase).validation_accuracy()
             self.ramp = []
             taken = active & (~met | (now >= goal - _ROUNDING))
             self._note(best, taken)
-            freed, reached = freed.masked_fill(taken, hi), torch.where(taken, now, reached)
+            freed, reached = torch.where(taken, ends, freed), torch.where(taken, now, reached)
         self._put_back(best, torch.ones_like(met))
         return reached, freed
 
@@ -223,10 +226,10 @@ class CPG(Method):
             return
         self._step += 1
         shares = []
-        for passes in batch.passes:
+        for passes, (lo, hi) in zip(batch.passes, self.ramp, strict=True):
             end = max(1, math.ceil(_RAMP * passes * self._stage_epochs))
             due = self._step == end or (self._step < end and self._step % _EVERY == 0)
-            shares.append(gradual(*self.ramp, self._step / end) if due else 0.0)
+            shares.append(gradual(lo, hi, self._step / end) if due else 0.0)
         if any(shares):
             self.ownership.prune(self.classifier.learning, torch.tensor(shares, dtype=torch.float64))
         self.ownership.clear_free()
@@ -303,11 +306,11 @@ class CPG(Method):
         network.widen(torch.tensor(units, device=network.units.device), t)
         self.ownership.open(network.units)
         head, later = network.head, self.classifier.groups[t:].any(0)
-        bound = 1 / math.sqrt(head.inputs)
         for k in which.nonzero().flatten().tolist():
-            drawn = torch.empty(head.inputs, head.outputs).uniform_(-bound, bound, generator=self.draws[k])
             before = int(network.heads[k, t - 1]) if t else network.first[-1]
             new = slice(before * network.inputs_per_unit[-1], units[k][-1] * network.inputs_per_unit[-1])
+            bound = 1 / math.sqrt(new.stop)
+            drawn = torch.empty(head.inputs, head.outputs).uniform_(-bound, bound, generator=self.draws[k])
             head.weight[k, new, : head.outputs] = torch.where(later, drawn[new].to(head.weight), 0)
 
     # --- going back ---

@@ -38,6 +38,20 @@ where they are used up, growth ends. Decisions read training data only. λ = 0 i
 A larger λ does not always forget less: units that are held drift by less than σ, are not split, and keep what they lost. With
 plain SGD of rate 0.1 it can even forget more than a small one, because a new head on features that must not move oscillates
 (split digits in seeded order, λ = 1: training losses above ln 2; accuracy 82 %, and 94 % with rate 0.02; 98 % for λ = 0.01).
+
+At the defaults parts 1 and 2 do little. Measured with the suggested training (10 epochs, widths 100 and 100, SGD 0.1, 3 seeds,
+validation data; share of the units there are that the search selects, by layer and over tasks, and final accuracy):
+
+    μ (γ = 0.01)                0.001         0.003                  0.01
+    permuted digits, selected   all           62–87 and 59–67 %      0 and 2–18 %
+                     accuracy   87.1          81.5                   10.2, chance
+    split digits,    selected   all, ≥ 99 %   all and 98 %           23–74 and 56–63 %
+                     accuracy   98.5          99.0                   98.5
+
+0.01 and γ = 1 are what the authors' constants come to at their learning rate. No μ selects in part on both streams and costs
+nothing, so the default is the one that learns well on both; for a search that leaves units out take, say, 0.01 on split digits.
+Of the 20 units that a task of permuted digits may add, γ = 0.01 leaves two on average or fewer, and 0.1 none; 0.003 or less
+leaves all of them, but accuracy is then 85.4 or lower. On split digits few networks add units, and γ = 0.01 leaves these.
 """
 
 from __future__ import annotations

@@ -13,16 +13,17 @@ a regularizer it seems to matter, and the next task that claims it would be pull
 
 Choices: by default each of the T tasks ends with 1/T of every layer, p_t = (T − t)/(T − t + 1), which takes knowing T. The
 paper's constant p (`constant`) leaves task t (1 − p)·p^{t−1}; with p = 0.5 the fifth task has a sixteenth, the tenth next to
-nothing. The last task prunes nothing in either, so it is not retrained. The weights that a later task claims are drawn at
-random. The authors leave them at 0 (`start = zero`), which suits the large pretrained network they begin with; in a small one,
-whose first task keeps a fifth of it, a unit cut off on both sides gets no gradient and stays dead (split digits: 97 against
-99 % on validation data). Retraining takes half the passes and a tenth of the learning rate, as in the paper. Biases of hidden
-layers are trained with the first task and locked with it, the authors' default; they also offer biases for each task (`task`),
-which cost a number per unit. Normalisations go with the biases: trained with the first task, then settled, running statistics
-included, or kept for each task (parts/own_norms.py). Convolutions are pruned like other layers, every weight of a kernel by
-itself. The head is not pruned or shared: output units belong to their task. Which weights to use depends on the task, so the
-method must be told at test; the authors' code evaluates an old task by writing zeros into the network, here it is asked through
-a copy.
+nothing. A task that finds a free weight in a layer keeps at least one: in layers of fewer weights than there are tasks, early
+ones have one each and late ones use theirs. The last task prunes nothing in either, so it is not retrained. The weights that a
+later task claims are drawn at random. The authors leave them at 0 (`start = zero`), which suits the large pretrained network
+they begin with; in a small one, whose first task keeps a fifth of it, a unit cut off on both sides gets no gradient and stays
+dead (split digits: 97 against 99 % on validation data). Retraining takes half the passes and a tenth of the learning rate, as
+in the paper. Biases of hidden layers are trained with the first task and locked with it, the authors' default; they also offer
+biases for each task (`task`), which cost a number per unit. Normalisations go with the biases: trained with the first task,
+then settled, running statistics included, or kept for each task (parts/own_norms.py). Convolutions are pruned like other
+layers, every weight of a kernel by itself. The head is not pruned or shared: output units belong to their task. Which weights
+to use depends on the task, so the method must be told at test; the authors' code evaluates an old task by writing zeros into
+the network, here it is asked through a copy.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Mallya, Davis & Lazebnik, ECCV 2018. Task t learns a real-valued score S for eve
 
 The backbone, its biases and normalisations included (running statistics, too), never moves again, so nothing can be forgotten:
 at a task's end the mask is kept at one bit a weight and the scores are dropped. In a convolution every weight of a kernel has a
-bit. All masks start full (S = 0.01 > τ), that is from the backbone's own features.
+bit. All masks start full (S = `start` > τ), that is from the backbone's own features; a start that is not above τ is refused.
 
 The authors' backbone has been trained on ImageNet. Here it is one of two things, and every run says which:
 
@@ -74,12 +74,18 @@ class Piggyback(Method):
             None, help="file (.npz, .pt) with the hidden layers of a trained network; none: they are trained on the first task"
         )
         threshold: float = knob(0.005, ge=-1, le=1, symbol="τ", help="a weight takes part while its score is above this")
-        start: float = knob(0.01, ge=-1, le=1, help="score of every weight when a task begins")
+        start: float = knob(0.01, ge=-1, le=1, help="score of every weight when a task begins; it must be above the threshold")
         mask_lr: float = knob(1e-3, ge=1e-7, le=1, scale="log", help="learning rate of the scores (Adam)")
 
     context_fields = Method.context_fields | {"layers", "digest"}
 
     def adapt(self, network: nn.Module) -> nn.Module:
+        # An empty mask passes no signal on, so next to nothing would tell a score to rise.
+        if not torch.tensor(self.hyper.start) > self.hyper.threshold:  # compared as scores are, in their precision
+            raise RequestError(
+                f"piggyback.start = {self.hyper.start:g} is not above piggyback.threshold = {self.hyper.threshold:g}, so every "
+                f"mask would start empty; give a start above {self.hyper.threshold:g}, or a lower threshold."
+            )
         self.layers = masked_layers(network, head=False)
         if self.hyper.backbone is not None:
             load_hidden_layers(self.hyper.backbone, network)

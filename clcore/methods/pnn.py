@@ -12,9 +12,10 @@ Choices: α starts uniformly between 0 and `alpha` (the paper: "small random val
 Earlier columns are read as they are, sideways connections included, and not recomputed without them. The output layer has its
 adapter too, with the f inside. The first column starts from the run's initial weights. With `width` = shared all columns get
 the widest equal width with which they together have no more parameters than the plain network, for which the number of tasks
-must be known. (One published comparison takes 1.117 of the width divided by the number of tasks, found for its own network.)
-With `adapter` = none the columns are independent networks, the control that says what reading is worth. There is no strength:
-the past is held absolutely. The task must be known at test; choosing a column by its confidence is not part of the paper.
+must be known; where even columns of one unit a layer have more, the run is refused. (One published comparison takes 1.117 of
+the width divided by the number of tasks, found for its own network.) With `adapter` = none the columns are independent
+networks, the control that says what reading is worth. There is no strength: the past is held absolutely. The task must be known
+at test; choosing a column by its confidence is not part of the paper.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from clcore.benchmarks.base import Task
+from clcore.errors import RequestError
 from clcore.knobs import Knobs, knob
 from clcore.methods.base import Method, Phase, Plan
 from clcore.methods.parts.columns import Adapter, Columns, columns_parameters
@@ -121,7 +123,7 @@ class PNN(Method):
     ) -> int:  # fmt: skip
         plain = network.count_parameters(input_shape, outputs, hidden)
         if settings["width"] == "shared":
-            return plain
+            return plain  # at the most: `shared_widths` refuses what would be larger
         sizes = (math.prod(input_shape), *hidden, outputs // tasks)
         return columns_parameters(sizes, tasks, settings["adapter"])
 
@@ -131,14 +133,21 @@ class PNN(Method):
 
 
 def shared_widths(budget: int, inputs: int, hidden: Sequence[int], groups: Tensor, adapter: Adapter) -> list[int]:
-    """The widest hidden layers, in the network's proportions, with which all columns together stay within `budget` numbers."""
+    """The widest hidden layers, in the network's proportions, with which all columns together stay within `budget` numbers.
+
+    Raises RequestError where there are none.
+    """
     tasks, classes = len(groups), int(groups[0].sum())
     widest = max(hidden, default=1)
-    for n in range(widest, 1, -1):
+    for n in range(widest, 0, -1):
         scaled = [max(1, width * n // widest) for width in hidden]
-        if columns_parameters((inputs, *scaled, classes), tasks, adapter) <= budget:
+        total = columns_parameters((inputs, *scaled, classes), tasks, adapter)
+        if total <= budget:
             return scaled
-    return [1] * len(hidden)
+    raise RequestError(
+        f"pnn.width = shared: with hidden widths {list(hidden)} the network has {budget:,} parameters, and {tasks} columns of "
+        f"one unit a layer have {total:,}; give wider layers with --hidden, take fewer tasks, or choose pnn.width = full."
+    )
 
 
 @torch.no_grad()

@@ -1,8 +1,9 @@
 """SupSup: a random network holds a good sub-network for every task; only which one is remembered, and the task is guessed.
 
-Wortsman et al., NeurIPS 2020. The weights are signed constants, ±√(2/inputs) with the sign of the initial draw, and never
-trained; there are no biases. Task t learns scores S and is the network W ⊙ m_t with m_t = 1[S > 0], or the `share` of each
-layer with the largest |S| (gradients straight through; parts/scores.py). A task costs one bit a weight.
+Wortsman et al., NeurIPS 2020. The weights are signed constants with the sign of the initial draw, ±√(2/inputs), or
+±√(2/(inputs·share)) where a `share` is chosen, and never trained; there are no biases. Task t learns scores S and is the
+network W ⊙ m_t with m_t = 1[S > 0], or the `share` of each layer with the largest |S|, one weight at least (gradients straight
+through; parts/scores.py). A task costs one bit a weight.
 
 Which task an input comes from is told in the task scenario (the paper's GG). In the others it is inferred from the input alone
 (GN; `predict` never looks at the task it is given), since a mask is sure of itself on its own task's inputs:
@@ -88,7 +89,7 @@ class SupSup(Method):
             help="domain and class: output units that mean nothing, to give wrong masks away; one-shot needs them",
         )  # fmt: skip
         share: float | None = knob(
-            None, ge=0, le=1, help="share of each layer's weights that a task uses; none: those with a positive score"
+            None, ge=0.01, le=1, help="share of each layer's weights that a task uses; none: those with a positive score"
         )
         mask_lr: float = knob(5e-3, ge=1e-7, le=1, scale="log", help="learning rate of the scores (Adam)")
 

@@ -225,3 +225,9 @@ def test_nothing_is_forgotten_and_every_task_is_learned():
 def test_without_the_task_it_does_not_know_which_weights_to_use(scenario):
     with pytest.raises(RequestError, match=f"not work in the {scenario} scenario: it must be told the task at test"):
         digits_run("packnet", benchmark="split-digits", scenario=scenario)
+
+
+def test_in_a_layer_of_fewer_weights_than_tasks_the_first_tasks_have_one_each():
+    """Rounded, a tenth of four weights is none: the first task would answer at chance, and the proof would call it kept."""
+    learner = trained(digits_run("packnet", benchmark="permuted-digits", scenario="task", tasks=10, hidden=(2, 2)), tasks=2)
+    assert learner.method.ownership.counts(10)[0, 1].tolist() == [1, 1] + [0] * 8 + [2]

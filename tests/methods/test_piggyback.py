@@ -125,6 +125,18 @@ def test_a_score_must_travel_to_the_threshold_before_a_bit_flips():
     assert full == [True, False]
 
 
+@pytest.mark.parametrize("settings", [{"start": 0.0}, {"start": 0.005}, {"threshold": 0.02}, {"threshold": 1.0}])
+def test_masks_that_would_start_empty_are_refused(settings):
+    with pytest.raises(RequestError, match=r"piggyback.start = .* is not above piggyback.threshold = .* give a start above"):
+        learner_for(case(settings))
+
+
+def test_a_mask_starts_full_wherever_the_threshold_is():
+    learner = learner_for(case({"start": -0.3, "threshold": -0.4}))
+    learner.method.begin(learner.stream.tasks[1])
+    assert all(bool(layer.current_mask().all()) for layer in learner.method.layers)
+
+
 def test_it_learns_later_tasks_and_forgets_nothing_where_fine_tuning_does():
     case = {"benchmark": "permuted-digits", "scenario": "task", "seeds": (0, 1), "epochs": 6, "tasks": 2, "hidden": (50, 50)}
     plain, masked = (result_of(digits_run(m, **case))["replicas"] for m in ("finetune", "piggyback"))

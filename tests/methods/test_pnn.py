@@ -224,6 +224,15 @@ def test_shared_columns_are_together_no_larger_than_the_network(adapter):
     assert 0.7 * sizes[1] < sizes[0] <= sizes[1]
 
 
+@pytest.mark.parametrize("hidden", [(2, 2), (1,)])
+def test_shared_columns_that_cannot_stay_within_the_network_are_refused(hidden):
+    settings, ten = {"pnn.width": "shared"}, dict(benchmark="permuted-digits", scenario="task", tasks=10)
+    with pytest.raises(RequestError, match=r"has \d+ parameters, and 10 columns of one unit a layer have 1,\d+; give"):
+        learner_for(digits_run("pnn", settings=settings, hidden=hidden, **ten))
+    network = learner_for(digits_run("pnn", settings=settings, hidden=(10, 10), **ten)).classifier.network
+    assert network.sizes == (64, 1, 1, 10)  # one unit a layer is a width like any other
+
+
 def test_estimates_of_memory_know_all_columns():
     full, shared, plain = case(), case({"width": "shared"}), digits_run("finetune", **SPLIT)
     held = [capacity.held_parameters(run, (64,), 10) for run in (full, shared, plain)]

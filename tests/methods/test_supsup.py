@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from clcore import capacity
+from clcore.errors import RequestError
 from clcore.evaluation import CHUNK, _chunks
 from clcore.methods.parts.scores import looking_through
 from tests.training_cases import (
@@ -161,6 +162,13 @@ def test_a_share_of_the_weights(share):
     density = trained(case({"share": share}, hidden=(33, 17)), tasks=2).method.insight()["mask_density"]
     counts = torch.tensor([int(share * n + 0.5) / n for n in (64 * 33, 33 * 17, 17 * 10)], dtype=torch.float64)
     torch.testing.assert_close(density, counts.expand(2, 2, 3))
+
+
+def test_no_mask_is_empty():
+    with pytest.raises(RequestError, match=r"supsup.share = 0.0 is not allowed: give a number from 0.01 to 1"):
+        case({"share": 0.0})
+    density = trained(case({"share": 0.01}, hidden=(4, 4)), tasks=1).method.insight()["mask_density"]
+    assert density[0, 0].tolist() == [3 / 256, 1 / 16, 1 / 40]  # rounded, a hundredth of sixteen would be none
 
 
 def test_it_finds_the_tasks_of_permuted_digits_and_forgets_less_than_fine_tuning():

@@ -101,6 +101,22 @@ def test_equal_shares_differ_from_the_mean_by_at_most_one_weight(tasks):
         assert bool(((counts[:, at, :-1] - n / tasks).abs() <= 1).all()) and not counts[:, at, -1].any()
 
 
+def test_a_task_keeps_one_weight_of_every_layer_that_has_one_left():
+    ownership = owned(hidden=(2, 2), tasks=10)
+    for task in range(10):
+        ownership.claim(task)
+        claimed = ownership.counts(10)[..., task]
+        ownership.prune(task, equal_share(task, 10))
+        kept = ownership.counts(10)[..., task]
+        assert bool(((kept > 0) == (claimed > 0)).all())
+    assert kept[:, 0].tolist() == [2] * K and not kept[:, 1].any()  # four weights do not suffice for ten tasks
+    ownership = owned(hidden=(2, 2))
+    ownership.claim(0)
+    for share in (0.5, 0.9, 0.99):
+        ownership.prune(0, torch.full((K,), share, dtype=torch.float64))
+    assert ownership.counts(TASKS)[:, 1, 0].tolist() == [1] * K
+
+
 def test_dead_units_belong_to_nobody_and_stay_zero():
     ownership = owned()
     assert any(layer.width > layer.outputs for layer in ownership.layers)

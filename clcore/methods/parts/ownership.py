@@ -10,7 +10,8 @@ training pays for no mask. And earlier tasks are asked through a copy of the wei
 0, at the very shapes they were trained with: nothing is written into the network, and their bits cannot change.
 
 Pruning counts: of n weights a share p frees exactly round(p·n) (halves to the even number, as Python rounds), the smallest
-first, of equal ones those that come first. A threshold at the k-th smallest size would free all that are tied with it.
+first, of equal ones those that come first. A threshold at the k-th smallest size would free all that are tied with it. One
+weight of a layer stays with its task whatever rounding says, unless p is 1: without any the layer passes nothing on.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Ownership(Stateful):
     """The owner of every weight of a network's hidden layers, and the network as each task sees it.
 
     owner   one uint8 tensor like its weights per hidden layer: a task, FREE or RESERVED
+    fan_in  per hidden layer (K,), on the CPU: numbers that one unit is a weighted sum of, reserved ones left out
     biases  per task whose own biases were kept, one tensor (K, out) per hidden layer that has any
     norms   the normalisations of these tasks
     """
@@ -56,6 +58,8 @@ class Ownership(Stateful):
         self.biased = [layer for layer in self.layers if layer.bias is not None]
         self.groups = F.pad(groups, (0, network.head.width - groups.shape[1]))
         self.owner = [torch.full_like(layer.weight, RESERVED, dtype=torch.uint8) for layer in self.layers]
+        replicas = len(network.head.bias)
+        self.fan_in = [torch.full((replicas,), layer.fan_in) for layer in self.layers]
         if widths is None:
             for layer, owner in zip(self.layers, self.owner, strict=True):
                 layer.logical(owner).fill_(FREE)
@@ -69,15 +73,17 @@ class Ownership(Stateful):
     def open(self, widths: Tensor) -> None:
         """Weights between the first `widths` (K, L) units of the layers exist: those in reserve are free now."""
         below, units = torch.full_like(widths[:, 0], self.layers[0].inputs), self.layers[0].inputs
-        for layer, owner, width in zip(self.layers, self.owner, widths.unbind(1), strict=True):
+        for at, (layer, owner, width) in enumerate(zip(self.layers, self.owner, widths.unbind(1), strict=True)):
             below = below * (layer.inputs // units)  # a channel that is flattened is as many inputs as it has pixels
+            self.fan_in[at] = (below * (layer.fan_in // layer.inputs)).cpu()
             exists = layer.along_inputs(_first(below, layer.rows)) & layer.along_outputs(_first(width, layer.width))
             owner.masked_fill_(exists & (owner == RESERVED), FREE)
             below, units = width, layer.outputs
 
     @torch.no_grad()
     def claim(self, task: int, draws: Sequence[torch.Generator] | None = None, which: Tensor | None = None) -> None:
-        """Everything free is the task's from now on; with `draws` it starts at random instead of 0, as `Linear` does.
+        """Everything free is the task's from now on; with `draws` it starts at random instead of 0, as `Linear` does
+        in a network of the units that there are.
 
         `which` (K,) bool names the replicas that claim, and draw (None: all).
         """
@@ -98,7 +104,9 @@ class Ownership(Stateful):
         """
         for layer, owner in zip(self.layers, self.owner, strict=True):
             own, free = (owner == task).flatten(1), (owner == FREE).flatten(1).sum(1).cpu()
-            wanted = (share * (own.sum(1).cpu() + free).double()).round().long() - free
+            owned = own.sum(1).cpu()
+            wanted = (share * (owned + free).double()).round().long() - free
+            wanted = torch.minimum(wanted, owned - (torch.as_tensor(share) < 1).long())
             gone = smallest(layer.weight.abs().flatten(1), own, wanted.to(owner.device)).view_as(owner)
             owner.masked_fill_(gone, FREE)
             layer.weight.masked_fill_(gone, 0)
@@ -187,8 +195,8 @@ class Ownership(Stateful):
         values = [torch.zeros_like(layer.weight, device="cpu") for layer in self.layers]
         for k in which.nonzero().flatten().tolist():
             generator = draws[k]
-            for layer, value in zip(self.layers, values, strict=True):
-                bound = 1 / math.sqrt(layer.fan_in)
+            for layer, value, fan_in in zip(self.layers, values, self.fan_in, strict=True):
+                bound = 1 / math.sqrt(fan_in[k])
                 layer.logical(value)[k].uniform_(-bound, bound, generator=generator)
         return [value.to(layer.weight.device) for layer, value in zip(self.layers, values, strict=True)]
 

@@ -85,13 +85,13 @@ def above(threshold: float) -> Rule:
 
 
 def largest(share: float) -> Rule:
-    """The share of each layer's weights whose scores are largest in size: exactly ⌊share·n + ½⌋ of n, ties or not."""
+    """Of each layer's n weights the ⌊share·n + ½⌋ whose scores are largest in size, ties or not, and one at least."""
 
     def rule(layer: Masked) -> Tensor:
         sizes = layer.logical(layer.scores).abs()
         size = sizes.flatten(1)
         chosen = torch.zeros_like(size, dtype=torch.bool)
-        count = int(share * size.shape[1] + 0.5)
+        count = max(1, int(share * size.shape[1] + 0.5))
         chosen.scatter_(1, size.topk(count, dim=1, sorted=False).indices, True)
         return layer.physical(chosen.view(sizes.shape))
 
