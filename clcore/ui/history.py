@@ -300,7 +300,7 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
         st.caption(f":material/error: **{method_title(row.method)}** `{row.id}`: {row.error}")
     live = [row for row in rows if row.state in LIVE]
     locked = "" if may_steer(rows) else _("Only the instructor may change the runs of others.")
-    results = [(row.id, row.result) for row in rows if row.result]
+    results = [(row.id, row.spec, row.result) for row in rows if row.result]
     with st.container(horizontal=True, key="run-actions"):
         if st.button(_("Open in the Lab"), type="primary", icon=":material/open_in_full:", key="open",
                      disabled=len({row.experiment for row in rows}) > 1,
@@ -317,7 +317,7 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
         st.download_button(
             _("CSV"), lambda: replica_table(results).to_csv(index=False), file_name="runs.csv", mime="text/csv",
             key="export-csv", on_click="ignore", icon=":material/download:", disabled=not results,
-            help=_("One line a network: seed, strength, memory and metrics."),
+            help=_("One line a network: seed, strength, memory and metrics, and under which conditions it was trained."),
         )  # fmt: skip
         stop = n_("Cancel {n} run", "Cancel {n} runs", len(live)) if live else _("Cancel")
         if st.button(stop, icon=":material/stop:", key="cancel-selected",

@@ -107,6 +107,16 @@ def test_csv_holds_the_tables_numbers(store):
         assert row["standing"] == table.rows[i][acc].mark
 
 
+def test_csv_says_what_a_group_is(store):
+    found, labels = played(store, *experiment("ewc", "er", seeds=3, epochs=7))
+    rows = list(csv.DictReader(io.StringIO(tables.as_csv(found, labels))))
+    ewc, er = (next(r for r in rows if r["group"] == label) for label in labels)
+    assert (ewc["method"], float(ewc["strength"]), ewc["memory"]) == ("ewc", 30, "") and er["memory"] == "200"
+    assert (ewc["seeds"], ewc["runs"], ewc["epochs"]) == ("0 1 2", found[0].rows[0].id, "7")
+    assert (ewc["benchmark"], ewc["scenario"]) == (found[0].spec.benchmark, found[0].spec.scenario)
+    assert int(ewc["bytes"]) == found[0].bytes and ewc["gradient_samples"] in ("", str(found[0].gradient_samples))
+
+
 def test_few_seeds_and_divergence_are_written_as_they_are(store):
     (one,), _ = played(store, *experiment("finetune", seeds=1))
     (two,), _ = played(store, *experiment("er", seeds=2))
