@@ -19,7 +19,7 @@ from clcore.text import _, n_
 
 
 class Cell(NamedTuple):
-    """A text; `mark` is "best", "tie", "untested" or nothing."""
+    """A text; `mark` is "best", "unseparated" (from the best), "untested" or nothing."""
 
     text: str
     mark: str = ""
@@ -202,12 +202,14 @@ def differences_data(groups: Sequence[Group], names: Sequence[str]) -> list[dict
 
 
 def as_latex(groups: Sequence[Group], names: Sequence[str]) -> str:
-    """The table of metrics for a paper (booktabs): the best in bold where it is clear, ties underlined."""
+    """The table of metrics for a paper (booktabs): the best in bold where it is clear, else what is not separated from it
+    underlined."""
     table = metrics_table(groups, names)
     alignment = "ll" + "r" * (len(table.heads) - 2)
     lines = [
         f"% Forgetting Lab: {INTERVAL}, metric definitions {metrics.VERSION}.",
-        "% Bold: clearly best (paired over seeds, Holm-corrected). Underlined: tied with the best.",
+        "% Bold: clearly best (paired over seeds, Holm-corrected). Underlined: the best mean, and what is not separated from",
+        "% the best by a paired test with Holm's correction.",
         f"\\begin{{tabular}}{{{alignment}}}",
         "\\toprule",
         " & ".join(map(_escaped, table.heads)) + r" \\",
@@ -221,7 +223,7 @@ def as_latex(groups: Sequence[Group], names: Sequence[str]) -> str:
 
 def _latex(cell: Cell) -> str:
     text = _escaped(cell.text)
-    return {"best": rf"\textbf{{{text}}}", "tie": rf"\underline{{{text}}}"}.get(cell.mark, text)
+    return {"best": rf"\textbf{{{text}}}", "unseparated": rf"\underline{{{text}}}"}.get(cell.mark, text)
 
 
 _LATEX: Mapping[str, str] = {

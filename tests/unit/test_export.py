@@ -95,6 +95,19 @@ def test_the_table_marks_the_best_in_every_form(store):
     assert f'<td class="best">{best}</td>' in report(found, labels)
 
 
+def test_what_is_not_separated_from_the_best_is_called_that_and_no_tie(store):
+    found, labels = played(store, *experiment("er", seeds=5), *experiment("er", seeds=5, epochs=11))
+    table = tables.metrics_table(found, labels)
+    acc = table.heads.index("Average accuracy, %")
+    assert [row[acc].mark for row in table.rows] == ["unseparated"] * 2
+    latex, page = tables.as_latex(found, labels), report(found, labels)
+    assert "\\underline{" in latex and "not separated from" in latex and "tied" not in latex
+    assert '<td class="unseparated">' in page and 'td.unseparated::after { content: " not sep."' in page
+    assert "not separated from the best by a paired test with Holm&#x27;s correction" in page
+    (row, *_) = csv.DictReader(io.StringIO(tables.as_csv(found, labels)))
+    assert row["standing"] == "unseparated"
+
+
 def test_csv_holds_the_tables_numbers(store):
     found, labels = played(store, *experiment("finetune", "er", seeds=5))
     rows = list(csv.DictReader(io.StringIO(tables.as_csv(found, labels))))
