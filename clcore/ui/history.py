@@ -32,6 +32,7 @@ from clcore.ui.links import link_of
 from clcore.ui.run_words import method_title
 from clcore.ui.states import duration, face, plain_mark
 from clcore.ui.text import _, n_
+from clcore.ui.training_words import unusual_training
 from clcore.ui.url import Query, adopt, publish
 
 LAB, COMPARE = "pages/lab/lab.py", "pages/results/compare.py"
@@ -219,7 +220,7 @@ def _settings(row: RunRow) -> str:
         words.append(_("memory {n}").format(n=", ".join(str(m) for m in row.spec.grid.memories)))
     if row.spec.gradient_samples is not None:
         words.append(_("equal compute"))
-    return " · ".join(words)
+    return " · ".join([*words, *unusual_training(row.spec)])
 
 
 def _words(values: Sequence[Spread]) -> str:
