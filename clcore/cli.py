@@ -161,7 +161,7 @@ def _export(options: argparse.Namespace) -> None:
     else:
         writer = csv.writer(sys.stdout)
         writer.writerow(report.CELL_COLUMNS)
-        writer.writerows(report.cells(row.result))
+        writer.writerows(report.cells(row.id, row.spec, row.result))
 
 
 def _compare(options: argparse.Namespace) -> None:

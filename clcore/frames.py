@@ -14,7 +14,10 @@ import pandas as pd
 
 from clcore import events as ev
 from clcore import metrics
+from clcore.identity import COLUMNS as IDENTITY
+from clcore.identity import identity
 from clcore.insights import Insights
+from clcore.spec import RunSpec
 
 COLUMNS = ["mean", "low", "high", "n", "diverged", "total"]
 METRICS = ("acc", "forgetting", "bwt", "learning_accuracy")
@@ -387,13 +390,14 @@ def result_spreads(result: dict[str, Any] | None) -> dict[Config, dict[str, Spre
     }
 
 
-def replica_table(results: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFrame:
-    """One row a replica of finished runs, for a CSV file: run, method, seed, strength, memory, status, metrics and cost."""
+def replica_table(results: Iterable[tuple[str, RunSpec, dict[str, Any]]]) -> pd.DataFrame:
+    """One row a replica of finished runs, for a CSV file: run, method, seed, strength, memory, status, metrics and cost, and
+    what tells the run from others."""
     columns = ["seed", "strength", "memory", "status", "acc", "bwt", "fwt", "forgetting", "learning_accuracy",
                "gradient_samples", "bytes"]  # fmt: skip
     rows = [
-        {"run": run_id, "method": result["method"], **{c: replica.get(c) for c in columns}}
-        for run_id, result in results
+        {"run": run_id, "method": result["method"], **{c: replica.get(c) for c in columns}, **identity(spec, result)}
+        for run_id, spec, result in results
         for replica in result["replicas"]
     ]
-    return pd.DataFrame(rows, columns=["run", "method", *columns])
+    return pd.DataFrame(rows, columns=["run", "method", *columns, *IDENTITY])

@@ -19,7 +19,10 @@ from clcore.accounting import (
     readable_count,
     selection,
 )
+from clcore.identity import COLUMNS as IDENTITY
+from clcore.identity import identity
 from clcore.metrics import interval
+from clcore.spec import RunSpec
 from clcore.store import RunRow
 
 METRICS = {
@@ -30,7 +33,8 @@ COSTS = ("bytes", "gradient samples", "time", "CPU time", "strength chosen")
 SELECTIONS = {
     "none": "–", "recommended": "by validation", "given": "given", "default": "default", "swept": "swept here",
 }  # fmt: skip
-CELL_COLUMNS = ("method", "seed", "strength", "memory", "status", "split", "after_task", "task", "accuracy")
+CELL_COLUMNS = ("method", "seed", "strength", "memory", "status", "split", "after_task", "task", "accuracy",
+                "run", *IDENTITY)  # fmt: skip
 
 
 def table(runs: Sequence[Measured], fine_tuning: Iterable[Measured] = ()) -> str:
@@ -138,8 +142,9 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in lines]
 
 
-def cells(result: dict[str, Any]) -> Iterator[tuple]:
+def cells(run_id: str, spec: RunSpec, result: dict[str, Any]) -> Iterator[tuple]:
     """A row per cell of every accuracy matrix, in the order of `CELL_COLUMNS`; cells without meaning are left out."""
+    told = (run_id, *identity(spec, result).values())
     for replica in result["replicas"]:
         key = (result["method"], replica["seed"], replica["strength"], replica["memory"], replica["status"])
         for split in ("test", "validation"):
@@ -147,7 +152,7 @@ def cells(result: dict[str, Any]) -> Iterator[tuple]:
             for after, row in enumerate(matrix or []):
                 for task, accuracy in enumerate(row, start=1):
                     if accuracy is not None:
-                        yield (*key, split, after, task, accuracy)
+                        yield (*key, split, after, task, accuracy, *told)
 
 
 def row_summary(row: RunRow) -> dict[str, Any]:

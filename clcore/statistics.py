@@ -138,13 +138,14 @@ def holm(differences: Sequence[Difference]) -> list[Difference]:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a setting stands in a metric: the best, tied with the best, or neither.
+    """How a setting stands in a metric: the best, not separated from the best, or neither.
 
-    mark  "best": clearly better than every other; "tie": the best, or not clearly worse than it, among several;
+    mark  "best": clearly better than every other; "unseparated": the best mean, or not clearly worse than it, among several
+          (less than a verdict "tie": the interval of a pair may leave 0 out, and Holm's correction is not passed);
           "untested": the best mean, but too few seeds to say more; "" otherwise
     """
 
-    mark: Literal["best", "tie", "untested", ""]
+    mark: Literal["best", "unseparated", "untested", ""]
 
 
 def standings(
@@ -164,9 +165,9 @@ def standings(
     against = {i: between.get(frozenset((best, i))) for i in ranked if i != best}
     if any(d is None or d.verdict in ("few", "none", "diverged") for d in against.values()):
         return [Standing("untested" if i == best else "") for i in range(len(means))]
-    tied = {best, *(i for i, d in against.items() if not d.clear)}
-    mark = "best" if len(tied) == 1 else "tie"
-    return [Standing(mark if i in tied else "") for i in range(len(means))]
+    among = {best, *(i for i, d in against.items() if not d.clear)}
+    mark = "best" if len(among) == 1 else "unseparated"
+    return [Standing(mark if i in among else "") for i in range(len(means))]
 
 
 def _two_sided(mean: float, error: float, n: int) -> float:

@@ -12,12 +12,14 @@ from clcore import metrics
 from clcore.accounting import INTERVAL, readable_bytes, readable_count
 from clcore.comparison import METRICS, Group, best, card_table, marks, paired_differences
 from clcore.frames import Spread
+from clcore.identity import COLUMNS as IDENTITY
+from clcore.identity import identity
 from clcore.statistics import Difference
 from clcore.text import _, n_
 
 
 class Cell(NamedTuple):
-    """A text; `mark` is "best", "tie", "untested" or nothing."""
+    """A text; `mark` is "best", "unseparated" (from the best), "untested" or nothing."""
 
     text: str
     mark: str = ""
@@ -148,17 +150,28 @@ def card_cells(groups: Sequence[Group], names: Sequence[str], *, differing: bool
 
 
 def as_csv(groups: Sequence[Group], names: Sequence[str]) -> str:
-    """The numbers of the table, unrounded: a row per group and metric, accuracies as fractions."""
+    """The numbers of the table, unrounded: a row per group and metric, accuracies as fractions; then what the group is."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("group", "rank", "metric", "mean", "low", "high", "n", "diverged", "standing"))
-    letters = marks(groups)
+    writer.writerow(("group", "rank", "metric", "mean", "low", "high", "n", "diverged", "standing", "method", "strength",
+                     "memory", "seeds", "runs", "bytes", "gradient_samples", *IDENTITY))  # fmt: skip
+    letters, told = marks(groups), [_told(group) for group in groups]
     for metric in METRICS:
         stands = best(groups, metric, paired_differences(groups, metric))
         for i, group in enumerate(groups):
             s = group.spread(metric)
-            writer.writerow((names[i], letters[i], metric, s.mean, s.low, s.high, s.n, s.diverged, stands[i].mark))
+            numbers = (s.mean, s.low, s.high, s.n, s.diverged)
+            writer.writerow((names[i], letters[i], metric, *numbers, stands[i].mark, *told[i]))
     return file.getvalue()
+
+
+def _told(group: Group) -> tuple[Any, ...]:
+    """What a group is, cell by cell: a label is for people, and says only what tells it from the others beside it."""
+    chosen, newest = group.outcome.configuration, group.newest
+    return (
+        group.method, chosen.strength, chosen.memory, " ".join(map(str, group.seeds)), " ".join(group.outcome.runs),
+        group.bytes, group.gradient_samples, *identity(group.spec, newest.result).values(),
+    )  # fmt: skip
 
 
 def as_data(groups: Sequence[Group], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -189,12 +202,14 @@ def differences_data(groups: Sequence[Group], names: Sequence[str]) -> list[dict
 
 
 def as_latex(groups: Sequence[Group], names: Sequence[str]) -> str:
-    """The table of metrics for a paper (booktabs): the best in bold where it is clear, ties underlined."""
+    """The table of metrics for a paper (booktabs): the best in bold where it is clear, else what is not separated from it
+    underlined."""
     table = metrics_table(groups, names)
     alignment = "ll" + "r" * (len(table.heads) - 2)
     lines = [
         f"% Forgetting Lab: {INTERVAL}, metric definitions {metrics.VERSION}.",
-        "% Bold: clearly best (paired over seeds, Holm-corrected). Underlined: tied with the best.",
+        "% Bold: clearly best (paired over seeds, Holm-corrected). Underlined: the best mean, and what is not separated from",
+        "% the best by a paired test with Holm's correction.",
         f"\\begin{{tabular}}{{{alignment}}}",
         "\\toprule",
         " & ".join(map(_escaped, table.heads)) + r" \\",
@@ -208,7 +223,7 @@ def as_latex(groups: Sequence[Group], names: Sequence[str]) -> str:
 
 def _latex(cell: Cell) -> str:
     text = _escaped(cell.text)
-    return {"best": rf"\textbf{{{text}}}", "tie": rf"\underline{{{text}}}"}.get(cell.mark, text)
+    return {"best": rf"\textbf{{{text}}}", "unseparated": rf"\underline{{{text}}}"}.get(cell.mark, text)
 
 
 _LATEX: Mapping[str, str] = {

@@ -34,8 +34,9 @@ def table_caption(groups: Sequence[Group]) -> str:
     """How to read the table of metrics."""
     sentences = [
         _("Mean ± 95 % Student t-interval over seeds (n)."),
-        _("Bold: clearly the best, by the paired difference over shared seeds after Holm's correction; otherwise the groups "
-          "that cannot be told apart are marked as a tie."),
+        _("Bold: clearly the best, by the paired difference over shared seeds after Holm's correction. Otherwise “not "
+          "sep.” marks the best mean and every group that is not separated from the best by a paired test with Holm's "
+          "correction."),
         _("Only groups with the same letter under “Alike” may be ranked without a caveat: where letters differ, the best is "
           "the best of unlike conditions."),
         _("Metric definitions, version {n}.").format(n=metrics.VERSION),

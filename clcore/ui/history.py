@@ -32,6 +32,7 @@ from clcore.ui.links import link_of
 from clcore.ui.run_words import method_title
 from clcore.ui.states import duration, face, plain_mark
 from clcore.ui.text import _, n_
+from clcore.ui.training_words import unusual_training
 from clcore.ui.url import Query, adopt, publish
 
 LAB, COMPARE = "pages/lab/lab.py", "pages/results/compare.py"
@@ -219,7 +220,7 @@ def _settings(row: RunRow) -> str:
         words.append(_("memory {n}").format(n=", ".join(str(m) for m in row.spec.grid.memories)))
     if row.spec.gradient_samples is not None:
         words.append(_("equal compute"))
-    return " · ".join(words)
+    return " · ".join([*words, *unusual_training(row.spec)])
 
 
 def _words(values: Sequence[Spread]) -> str:
@@ -300,7 +301,7 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
         st.caption(f":material/error: **{method_title(row.method)}** `{row.id}`: {row.error}")
     live = [row for row in rows if row.state in LIVE]
     locked = "" if may_steer(rows) else _("Only the instructor may change the runs of others.")
-    results = [(row.id, row.result) for row in rows if row.result]
+    results = [(row.id, row.spec, row.result) for row in rows if row.result]
     with st.container(horizontal=True, key="run-actions"):
         if st.button(_("Open in the Lab"), type="primary", icon=":material/open_in_full:", key="open",
                      disabled=len({row.experiment for row in rows}) > 1,
@@ -317,7 +318,7 @@ def run_actions(store: Store, rows: Sequence[RunRow]) -> None:
         st.download_button(
             _("CSV"), lambda: replica_table(results).to_csv(index=False), file_name="runs.csv", mime="text/csv",
             key="export-csv", on_click="ignore", icon=":material/download:", disabled=not results,
-            help=_("One line a network: seed, strength, memory and metrics."),
+            help=_("One line a network: seed, strength, memory and metrics, and under which conditions it was trained."),
         )  # fmt: skip
         stop = n_("Cancel {n} run", "Cancel {n} runs", len(live)) if live else _("Cancel")
         if st.button(stop, icon=":material/stop:", key="cancel-selected",

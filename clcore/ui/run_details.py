@@ -80,14 +80,23 @@ def _matrix(row: RunRow, series: Series, config: Config, kind: str, row0: bool, 
     )
     if series.started is not None:
         seeds = n_("{n} seed", "{n} seeds", len(series.members(config)))
-        tested = series.started.test_examples
-        if tested:
-            said = _(
-                "In percent; mean of {seeds}, {n} test examples a task or more. Blank: no meaning or no value yet."
-            )
-        else:  # imported
-            said = _("In percent; mean of {seeds}. Blank: no meaning or no value yet.")
-        st.caption(said.format(seeds=seeds, n=min(tested, default=0)))
+        st.caption(_matrix_words(kind, seeds, series.started.test_examples))
+
+
+def _matrix_words(kind: str, seeds: str, tested: Sequence[int]) -> str:
+    """How to read the cells: accuracies are percentages, what was forgotten of them are points. Imported runs do not tell
+    how many examples they were tested on."""
+    if kind == "forgetting":
+        said = (
+            _("In points; mean of {seeds}, {n} test examples a task or more. Blank: no meaning or no value yet.")
+            if tested else _("In points; mean of {seeds}. Blank: no meaning or no value yet.")
+        )  # fmt: skip
+    else:
+        said = (
+            _("In percent; mean of {seeds}, {n} test examples a task or more. Blank: no meaning or no value yet.")
+            if tested else _("In percent; mean of {seeds}. Blank: no meaning or no value yet.")
+        )  # fmt: skip
+    return said.format(seeds=seeds, n=min(tested, default=0))
 
 
 _TILES = {

@@ -69,6 +69,8 @@ def test_runs_are_recorded_shown_exported_and_deleted(capsys):
     assert main(["export", row["id"], "--format", "csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("method,seed") and len(lines) == 1 + 2 * 25
+    first = dict(zip(lines[0].split(","), lines[1].split(","), strict=False))
+    assert first["run"] == row["id"] and first["benchmark"] == row["benchmark"] and "epochs" in first
     assert main(["cancel", row["id"]]) == 2 and "nothing to cancel" in capsys.readouterr().err
     assert main(["delete", row["id"]]) == 0
     assert main(["show", row["id"]]) == 2

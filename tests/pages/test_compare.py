@@ -157,6 +157,13 @@ def test_a_large_sweep_shows_eight_and_says_so(app, store):
     assert "hide" not in at.query_params
 
 
+def test_files_say_that_they_hold_the_groups_shown(app, store):
+    few = opened(app, played(store, "ewc", strengths=(1.0, 10.0)))
+    assert "The files hold" not in words(few)
+    at = opened(app, played(store, "ewc", strengths=tuple(float(s) for s in range(1, 12))))
+    assert "The files hold the 8 groups that are shown, of 11." in words(at)
+
+
 def test_results_of_an_older_program_are_shown(app, store):
     run_id = play(store, experiment("er")[0])
     result = json.loads(json.dumps(store.run(run_id).result))

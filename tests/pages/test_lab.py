@@ -197,6 +197,13 @@ def test_finished_shows_metrics_matrix_and_sentences(app, store):
     assert charts(at) == 3 and at.button(key="cancel").disabled
 
 
+def test_the_matrix_says_what_its_cells_are_in(app, store):
+    run_id = play(store, experiment()[0])
+    assert "In percent; mean of 3 seeds" in words(app(x=run_id)) and "In points;" not in words(app(x=run_id))
+    lost = words(app(x=run_id, matrix="forgetting"))
+    assert "In points; mean of 3 seeds, 450 test examples a task or more." in lost and "In percent;" not in lost
+
+
 def test_one_seed_claims_no_interval(app, store):
     at = app(x=play(store, experiment(seeds=1)[0]))
     assert at.metric[0].delta == "1 seed"

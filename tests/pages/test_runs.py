@@ -2,8 +2,9 @@
 
 import pytest
 
+from clcore.catalogue import catalogue
 from clcore.errors import RequestError
-from clcore.spec import MethodChoice, RunSpec, make
+from clcore.spec import MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
 from clcore.ui.history import comparison, export, history_frame
 from tests.pages.recorded import experiment, play
 
@@ -53,6 +54,22 @@ def test_a_sweep_shows_its_range(store):
     play(store, experiment("ewc", strengths=(0, 10, 100))[0])
     row = history_frame(store.runs()).iloc[0]
     assert "…" in row["acc"] and row["settings"] == "λ 0, 10, 100"
+
+
+def test_settings_tell_runs_apart_that_were_trained_differently(store):
+    usual = catalogue().benchmark("permuted-digits").training
+    suggested = {"epochs": usual.epochs, "batch_size": usual.batch_size, "network": NetworkChoice(hidden=usual.hidden),
+                 "optimizer": OptimizerChoice(name=usual.optimizer, lr=usual.lr)}  # fmt: skip
+    others = (
+        {}, {"epochs": 200}, {"optimizer": OptimizerChoice(name="adam", lr=0.001)}, {"network": NetworkChoice(hidden=(7,))},
+        {"batch_size": 99}, {"optimizer": OptimizerChoice(name=usual.optimizer, lr=usual.lr, momentum=0.9)},
+    )  # fmt: skip
+    for change in others:
+        store.add(experiment("er", **(suggested | change)))
+    assert list(history_frame(store.runs())["settings"])[::-1] == [
+        "memory 200", "memory 200 · 200 epochs", "memory 200 · Adam lr 0.001", "memory 200 · mlp 7",
+        "memory 200 · batch size 99", "memory 200 · momentum 0.9",
+    ]  # fmt: skip
 
 
 def test_five_hundred_runs_are_quick(app, store):

@@ -95,6 +95,19 @@ def test_the_table_marks_the_best_in_every_form(store):
     assert f'<td class="best">{best}</td>' in report(found, labels)
 
 
+def test_what_is_not_separated_from_the_best_is_called_that_and_no_tie(store):
+    found, labels = played(store, *experiment("er", seeds=5), *experiment("er", seeds=5, epochs=11))
+    table = tables.metrics_table(found, labels)
+    acc = table.heads.index("Average accuracy, %")
+    assert [row[acc].mark for row in table.rows] == ["unseparated"] * 2
+    latex, page = tables.as_latex(found, labels), report(found, labels)
+    assert "\\underline{" in latex and "not separated from" in latex and "tied" not in latex
+    assert '<td class="unseparated">' in page and 'td.unseparated::after { content: " not sep."' in page
+    assert "not separated from the best by a paired test with Holm&#x27;s correction" in page
+    (row, *_) = csv.DictReader(io.StringIO(tables.as_csv(found, labels)))
+    assert row["standing"] == "unseparated"
+
+
 def test_csv_holds_the_tables_numbers(store):
     found, labels = played(store, *experiment("finetune", "er", seeds=5))
     rows = list(csv.DictReader(io.StringIO(tables.as_csv(found, labels))))
@@ -105,6 +118,16 @@ def test_csv_holds_the_tables_numbers(store):
         half = (float(row["high"]) - float(row["low"])) / 2
         assert table.rows[i][acc].text == f"{100 * float(row['mean']):.1f} ± {100 * half:.1f} (5)"
         assert row["standing"] == table.rows[i][acc].mark
+
+
+def test_csv_says_what_a_group_is(store):
+    found, labels = played(store, *experiment("ewc", "er", seeds=3, epochs=7))
+    rows = list(csv.DictReader(io.StringIO(tables.as_csv(found, labels))))
+    ewc, er = (next(r for r in rows if r["group"] == label) for label in labels)
+    assert (ewc["method"], float(ewc["strength"]), ewc["memory"]) == ("ewc", 30, "") and er["memory"] == "200"
+    assert (ewc["seeds"], ewc["runs"], ewc["epochs"]) == ("0 1 2", found[0].rows[0].id, "7")
+    assert (ewc["benchmark"], ewc["scenario"]) == (found[0].spec.benchmark, found[0].spec.scenario)
+    assert int(ewc["bytes"]) == found[0].bytes and ewc["gradient_samples"] in ("", str(found[0].gradient_samples))
 
 
 def test_few_seeds_and_divergence_are_written_as_they_are(store):

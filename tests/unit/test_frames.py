@@ -153,8 +153,18 @@ def test_many_threads_may_pull():
 
 def test_replica_table_is_one_row_a_network():
     spec = experiment("ewc", seeds=2, strengths=(1, 10))[0]
-    table = replica_table([("abc", result(spec))])
+    table = replica_table([("abc", spec, result(spec))])
     assert len(table) == 4 and list(table["strength"]) == [1, 10, 1, 10]
+
+
+def test_replica_table_says_what_tells_runs_apart():
+    short, long = experiment("ewc", epochs=2)[0], experiment("ewc", epochs=200)[0]
+    table = replica_table([("a", short, result(short)), ("b", long, result(long))])
+    assert list(table.groupby("run")["epochs"].first()) == [2, 200]
+    one = table.iloc[0]
+    assert (one["benchmark"], one["scenario"], one["tasks"]) == (short.benchmark, short.scenario, 5)
+    assert (one["network"], one["hidden"], one["optimizer"]) == ("mlp", "100-100", "sgd")
+    assert (one["lr"], one["batch_size"]) == (short.optimizer.lr, short.batch_size)
 
 
 def test_what_happens_before_training_is_said_until_it_starts():

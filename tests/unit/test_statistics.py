@@ -94,7 +94,7 @@ def test_the_best_is_marked_only_where_it_is_clear():
     near = {i: v + 0.03 * (-1) ** (i // 2) for i, v in high.items()}
     assert marks([low, high]) == ["", "best"]
     assert marks([low, high], higher_is_better=False) == ["best", ""]
-    assert marks([low, high, near]) == ["", "tie", "tie"]
+    assert marks([low, high, near]) == ["", "unseparated", "unseparated"]
     assert marks([{0: 0.1, 1: 0.1}, {0: 0.9, 1: 0.9}]) == ["", "untested"]
     assert marks([high]) == [""]
 

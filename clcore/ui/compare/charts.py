@@ -118,12 +118,12 @@ def _metrics(found: Sequence[Group], labels: Names) -> None:
 
 
 def _written(table: tables.Table) -> pd.DataFrame:
-    """A table in Markdown: the best in bold, a tie in words."""
+    """A table in Markdown: the best in bold, or in words what is not separated from it."""
 
     def write(cell: tables.Cell) -> str:
         if cell.mark == "best":
             return f"**{cell.text}**"
-        note = {"tie": _("tie"), "untested": _("best mean, untested")}.get(cell.mark)
+        note = {"unseparated": _("not sep."), "untested": _("best mean, untested")}.get(cell.mark)
         return f"{cell.text} *{note}*" if note else cell.text
 
     return pd.DataFrame(table.map(write), columns=list(table.heads))

@@ -16,11 +16,12 @@ from clcore.export.html import report
 from clcore.text import in_this_language
 from clcore.ui.compare.choice import Names
 from clcore.ui.compare.reported import ends_of
-from clcore.ui.text import _
+from clcore.ui.text import _, n_
 
 
-def exports(found: Sequence[Group], labels: Names) -> None:
-    """A button for each kind of file."""
+def exports(found: Sequence[Group], labels: Names, *, of: int) -> None:
+    """A button for each kind of file. They hold what the page shows, since the corrections for many pairs are over that;
+    where it leaves some of the `of` groups out, that is said."""
     files: tuple[tuple[str, str, str, Callable[[], str], str], ...] = (
         ("html", _("Report (HTML)"), "text/html", lambda: _report(found, labels),
          _("One file with charts, tables, the run card and the commands; opens without a network and prints.")),
@@ -30,6 +31,12 @@ def exports(found: Sequence[Group], labels: Names) -> None:
         ("tex", "LaTeX", "text/x-tex", lambda: tables.as_latex(found, labels), _("The table of metrics for a paper.")),
     )  # fmt: skip
     with st.container(key="compare-exports"):
+        if len(found) < of:
+            st.caption(
+                n_("The files hold the {n} group that is shown, of {all}. `python -m clcore report` writes all of them.",
+                   "The files hold the {n} groups that are shown, of {all}. `python -m clcore report` writes all of them.",
+                   len(found), all=of)
+            )  # fmt: skip
         for ending, label, kind, content, help in files:
             st.download_button(
                 label, in_this_language(content), file_name=f"comparison.{ending}", mime=kind, on_click="ignore",

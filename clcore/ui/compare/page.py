@@ -40,6 +40,6 @@ def compare_page(store: Store) -> None:
         st.info(_("Every group is switched off. Press one above."), icon=":material/visibility_off:")
         return
     with head, st.popover(_("Export"), icon=":material/download:", key="compare-export", width="content"):
-        exports(shown, shown_names)
+        exports(shown, shown_names, of=len(found))
     show(shown, shown_names)
     show_configurations(found)
