@@ -190,6 +190,14 @@ def test_a_missing_gpu_is_said(capsys):
         pytest.skip("this machine has a GPU")
     assert run("--method", "finetune", "--device", "cuda") == 2
     assert "no cuda device" in capsys.readouterr().err
+    assert main(["runs", "--json"]) == 0 and json.loads(capsys.readouterr().out) == []
+
+
+def test_a_missing_folder_is_said_before_a_run_is_recorded(tmp_path, capsys):
+    missing = tmp_path / "nothing"
+    assert main(["run", "--benchmark", "image-folder", "--option", f"path={missing}", *SMALL, "--method", "finetune"]) == 2
+    assert str(missing) in capsys.readouterr().err
+    assert main(["runs", "--json"]) == 0 and json.loads(capsys.readouterr().out) == []
 
 
 def test_a_read_only_home_is_one_sentence(tmp_path, monkeypatch, capsys):
