@@ -144,6 +144,8 @@ def _detach(experiment: ExperimentSpec, options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> None:
+    if options.limit < 1:
+        raise RequestError(f"--limit {options.limit} is not allowed: give a whole number from 1.")
     rows = open_store().runs(limit=options.limit)
     if options.json:
         print(json.dumps([report.row_summary(row) for row in rows], indent=1))
@@ -354,13 +356,13 @@ def _chosen_methods(options: argparse.Namespace) -> tuple[MethodChoice, ...]:
     for text in options.strengths:
         method, equals, values = text.rpartition("=")
         able = [i for i, choice in enumerate(choices) if (choice.name == method if equals else choice.swept_part)]
-        if len(able) != 1:
-            named = ", ".join(choice.name for choice in choices)
-            what = (
-                f"no chosen method is named '{method}'"
-                if equals
-                else f"{len(able)} of the chosen methods have a strength"
+        if not able and not equals:
+            raise RequestError(
+                f"--strengths {text}: no chosen method has a strength to sweep; leave it out or choose a method with one."
             )
+        if not able or (len(able) > 1 and not equals):  # named and chosen twice: refused as that
+            named = ", ".join(choice.name for i, choice in enumerate(choices) if i in able or not able)
+            what = f"no chosen method is named '{method}'" if equals else f"{len(able)} of the chosen methods have a strength"
             raise RequestError(f"--strengths {text}: {what}; write METHOD=1,10,100 with one of {named}.")
         strengths[able[0]] = _numbers(values, float, "--strengths")
     return tuple(

@@ -75,7 +75,8 @@ def _proofs(runs: Sequence[Measured]) -> list[str]:
             continue
         kept = sum(v["identical"] for v in verdicts)
         if kept == len(verdicts):
-            said.append(f"{run.result['method']}: old outputs identical, bit for bit, in all {kept} networks.")
+            where = f"in all {kept} networks" if kept > 1 else "in the one network"
+            said.append(f"{run.result['method']}: old outputs identical, bit for bit, {where}.")
         else:
             largest = max(v["largest_change"] for v in verdicts)
             said.append(

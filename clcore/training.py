@@ -180,11 +180,11 @@ class _Session:
         ]))  # fmt: skip
 
     def _clock_note(self) -> str:
-        """On a stream without boundaries: how often a method that would need them consolidates."""
+        """On a stream without boundaries: how often a method that would need them does what it does there."""
         if self.stream.course is None or not self.learners[0].method.needs_boundaries:
             return ""
         period = self.stream.course.period(self.fitted.run.epochs)
-        return f"Without boundaries {self.run.method.name} consolidates every {period} examples."
+        return f"Without boundaries {self.run.method.name} does the work of a task's end every {period} examples."
 
     def _plan(self) -> RunStarted:
         return RunStarted(

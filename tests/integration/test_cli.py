@@ -125,6 +125,8 @@ BAD = {
     "no such scenario": (["--method", "single", "--scenario", "class"], "single does not work in the class scenario"),
     "strange scenario": (["--method", "ewc", "--scenario", "blurry"], "blurry"),
     "strengths of two methods": (["--method", "ewc", "--method", "l2", "--strengths", "1,2"], "write METHOD=1,10,100"),
+    "strengths of one without": (["--method", "er", "--strengths", "1,2"], "1,2: no chosen method has a strength to sweep"),
+    "a plus too many": (["--method", "der++"], "without a method on both sides; write it as in er+ewc. Did you mean 'derpp'?"),
     "strength of none": (["--method", "finetune", "--strengths", "finetune=1"], "finetune has no strength to sweep"),
     "seeds twice": (["--method", "ewc", "--seeds", "1,1"], "repeat a value"),
     "seeds not numbers": (["--method", "ewc", "--seeds", "a"], "give whole numbers separated by commas"),
@@ -159,6 +161,12 @@ def test_a_bad_request_is_one_sentence_and_exit_status_two(arguments, sentence, 
     assert status == 2
     assert sentence in printed.err and len(printed.err.strip().splitlines()) == 1
     assert "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize("limit", ["0", "-3"])
+def test_runs_lists_at_least_one(limit, capsys):
+    assert main(["runs", "--limit", limit]) == 2
+    assert f"--limit {limit} is not allowed: give a whole number from 1." in capsys.readouterr().err
 
 
 def test_too_large_for_memory(capsys):
