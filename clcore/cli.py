@@ -12,17 +12,23 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clcore import report
 from clcore.accounting import Measured
 from clcore.catalogue import Training, catalogue
+from clcore.control import Control
 from clcore.errors import Cancelled, LabError, RequestError
 from clcore.events import Event, Progress, RunFailed, RunStarted
+from clcore.settings import settings
 from clcore.spec import ExperimentSpec, Grid, MethodChoice, NetworkChoice, OptimizerChoice, RunSpec, make
 from clcore.store import RunRow, Store, open_store
+
+if TYPE_CHECKING:  # torch
+    from clcore.fitting import Fitted
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -65,9 +71,9 @@ def _run(options: argparse.Namespace) -> int:
     for name in _ONE_THREAD:  # two threads gain little on small networks and collapse beside other load
         os.environ.setdefault(name, "1")
     store, group = open_store(), uuid.uuid4().hex[:12]
-    results, status = [], 0
-    for run in experiment.runs():
-        result, status = _train_here(store, run, group)
+    runs, results, status = experiment.runs(), [], 0
+    for run, fit in zip(runs, _checked(runs), strict=True):
+        result, status = _train_here(store, run, group, fit)
         if result is not None:
             results.append(Measured(run, result, group))
         if status:
@@ -81,7 +87,28 @@ def _run(options: argparse.Namespace) -> int:
     return status
 
 
-def _train_here(store: Store, run: RunSpec, experiment: str) -> tuple[dict[str, Any] | None, int]:
+def _checked(runs: Sequence[RunSpec]) -> list[Fitted | None]:
+    """What the budgets of the runs came to. Raises RequestError before anything is trained or recorded."""
+    control = Control()
+    with _ProgressBar("checking") as bar, _cancelling(control):
+        from clcore import preflight  # torch: several seconds
+
+        return preflight.check(runs, settings().data_dir, control, bar.announce)
+
+
+@contextmanager
+def _cancelling(control: Control) -> Iterator[None]:
+    """Ctrl-C is the wish to cancel, which leaves what was finished."""
+    before = signal.signal(signal.SIGINT, lambda *_: control.want("cancel"))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _train_here(
+    store: Store, run: RunSpec, experiment: str, fit: Fitted | None
+) -> tuple[dict[str, Any] | None, int]:  # fmt: skip
     """Trains one run in the foreground, recorded in the store. Returns its result, as far as there is one, and the status."""
     from clcore.runner.processes import created, this_host
     from clcore.runner.recording import RecordedRun
@@ -90,11 +117,8 @@ def _train_here(store: Store, run: RunSpec, experiment: str) -> tuple[dict[str, 
     row = store.enroll(run_id, host=this_host(), pid=os.getpid(), pid_started=created(os.getpid()) or 0.0)
     with _ProgressBar(run.method.name) as bar:
         recorded = RecordedRun(store, row, listen=bar.listen)
-        before = signal.signal(signal.SIGINT, lambda *_: recorded.control.want("cancel"))
-        try:
-            status = recorded.conduct(announce=bar.announce)
-        finally:
-            signal.signal(signal.SIGINT, before)
+        with _cancelling(recorded.control):
+            status = recorded.conduct(announce=bar.announce, fit=fit)
     final = recorded.final
     if isinstance(final, RunFailed):
         if final.traceback:
@@ -120,6 +144,8 @@ def _detach(experiment: ExperimentSpec, options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> None:
+    if options.limit < 1:
+        raise RequestError(f"--limit {options.limit} is not allowed: give a whole number from 1.")
     rows = open_store().runs(limit=options.limit)
     if options.json:
         print(json.dumps([report.row_summary(row) for row in rows], indent=1))
@@ -330,13 +356,13 @@ def _chosen_methods(options: argparse.Namespace) -> tuple[MethodChoice, ...]:
     for text in options.strengths:
         method, equals, values = text.rpartition("=")
         able = [i for i, choice in enumerate(choices) if (choice.name == method if equals else choice.swept_part)]
-        if len(able) != 1:
-            named = ", ".join(choice.name for choice in choices)
-            what = (
-                f"no chosen method is named '{method}'"
-                if equals
-                else f"{len(able)} of the chosen methods have a strength"
+        if not able and not equals:
+            raise RequestError(
+                f"--strengths {text}: no chosen method has a strength to sweep; leave it out or choose a method with one."
             )
+        if not able or (len(able) > 1 and not equals):  # named and chosen twice: refused as that
+            named = ", ".join(choice.name for i, choice in enumerate(choices) if i in able or not able)
+            what = f"no chosen method is named '{method}'" if equals else f"{len(able)} of the chosen methods have a strength"
             raise RequestError(f"--strengths {text}: {what}; write METHOD=1,10,100 with one of {named}.")
         strengths[able[0]] = _numbers(values, float, "--strengths")
     return tuple(

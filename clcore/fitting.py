@@ -37,6 +37,28 @@ class Fitted(NamedTuple):
     note: str
 
 
+class OverBudget(RequestError):
+    """What a method keeps whatever its memory is more than the budget in bytes."""
+
+    def __init__(self, name: str, fixed: int, budget: int):
+        super().__init__(
+            f"{name} keeps {readable_bytes(fixed)} beside the network, more than the budget of {readable_bytes(budget)}: "
+            f"give at least {fixed} bytes or leave it out."
+        )
+        self.name, self.fixed, self.budget = name, fixed, budget
+
+
+def over_budget(misfits: Sequence[OverBudget]) -> RequestError:
+    """One error for all methods that are over the same budget."""
+    if len(misfits) == 1:
+        return misfits[0]
+    *most, last = (f"{m.name} keeps {readable_bytes(m.fixed)}" for m in misfits)
+    return RequestError(
+        f"{', '.join(most)} and {last} beside the network, more than the budget of {readable_bytes(misfits[0].budget)}: "
+        f"give at least {max(m.fixed for m in misfits)} bytes or leave them out."
+    )
+
+
 def fitted(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Control) -> Fitted:
     """`run` with the epochs and the memory that its budgets allow. Raises RequestError where none does."""
     notes = []
@@ -87,10 +109,7 @@ def _fit_memory(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Con
     lost = _lost(len(tried) - len(sound), len(tried))
     fixed = max(empty.bytes for empty, *_ in sound) - plain
     if fixed > budget:
-        raise RequestError(
-            f"{name} keeps {readable_bytes(fixed)} beside the network, more than the budget of {readable_bytes(budget)}: "
-            f"give at least {fixed} bytes or leave it out."
-        )
+        raise OverBudget(name, fixed, budget)
     if not run.method.uses_memory:
         grid = run.grid.model_copy(update={"memories": (0,)})
         note = f"It keeps {readable_bytes(fixed)} of {readable_bytes(budget)}."

@@ -79,7 +79,8 @@ def _proofs(runs: Sequence[Measured]) -> list[str]:
             continue
         kept = sum(v["identical"] for v in verdicts)
         if kept == len(verdicts):
-            said.append(f"{run.result['method']}: old outputs identical, bit for bit, in all {kept} networks.")
+            where = f"in all {kept} networks" if kept > 1 else "in the one network"
+            said.append(f"{run.result['method']}: old outputs identical, bit for bit, {where}.")
         else:
             largest = max(v["largest_change"] for v in verdicts)
             said.append(
@@ -168,12 +169,28 @@ def history(rows: Sequence[RunRow]) -> str:
         return "No runs yet. Start one: python -m clcore run --benchmark permuted-digits --method finetune"
     lines = [["run", "state", "method", "benchmark", "scenario", "seeds", "ACC", "created"]]
     for row in rows:
-        replicas = row.result["replicas"] if row.result else []
-        score = percent(r["acc"] for r in replicas) if len(grouped(replicas)) == 1 else f"{len(replicas)} replicas"
+        score = _score(row.result["replicas"] if row.result else [])
         created = row.created.astimezone().strftime("%Y-%m-%d %H:%M")
         seeds = str(len(row.spec.grid.seeds))
-        lines.append([row.id, row.state, row.method, row.benchmark, row.scenario, seeds, score, created])
+        lines.append([row.id, _state(row), row.method, row.benchmark, row.scenario, seeds, score, created])
     return "\n".join(aligned(lines))
+
+
+def _state(row: RunRow) -> str:
+    """With how far a live run is, where that is known: before it trains its tasks are not."""
+    return f"{row.state} {row.position / row.tasks:.0%}" if row.live and row.tasks else row.state
+
+
+def _score(replicas: Sequence[dict[str, Any]]) -> str:
+    """The accuracy of one setting; of several their means from lowest to highest, as the page of runs has it."""
+    settings = list(grouped(replicas).values())
+    if len(settings) <= 1:
+        return percent(r["acc"] for r in replicas) if replicas else ""
+    found = [interval([r["acc"] for r in group]) for group in settings]
+    means = [100 * spread.mean for spread in found if spread is not None]
+    lost = sum(any(r["status"] == "diverged" for r in group) for group in settings)
+    text = "–" if not means else f"{means[0]:.1f}" if len(means) == 1 else f"{min(means):.1f} … {max(means):.1f}"
+    return f"{text} ({lost} diverged)" if lost else text
 
 
 def details(row: RunRow, fine_tuning: Iterable[RunRow] = ()) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal, Protocol, Self
 
 from pydantic import (
@@ -19,6 +20,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -51,6 +53,16 @@ class MethodChoice(_Frozen):
     name: str
     settings: dict[str, Scalar] = {}
     strengths: tuple[float, ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _no_empty_part(cls, name: str) -> str:
+        """der++ is how papers write derpp; here it would be der and two parts without a name."""
+        if "+" in name and not all(part.strip() for part in name.split("+")):
+            close = get_close_matches(name.replace("++", "pp"), [card.name for card in catalogue().methods], n=1, cutoff=0.8)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise RequestError(f"'{name}' has a + without a method on both sides; write it as in er+ewc.{hint}")
+        return name
 
     @property
     def parts(self) -> tuple[str, ...]:

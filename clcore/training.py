@@ -40,15 +40,17 @@ def train(
     control: Control | None = None,
     checkpoint: Path | None = None,
     announce: Announce = lambda message, share: None,
+    fit: Fitted | None = None,
 ) -> dict[str, Any]:
     """Trains `run` and returns its result, which is also reported as `RunFinished`.
 
     `report` receives every event and returns its sequence number (used by checkpoints; None where nobody counts). With a
-    `checkpoint` path, training can be interrupted anywhere and resumes at the last task end with the same results. Raises
-    LabError with one sentence; `Cancelled` carries the result so far.
+    `checkpoint` path, training can be interrupted anywhere and resumes at the last task end with the same results. `fit`:
+    what the run's budgets came to, where that was measured before. Raises LabError with one sentence; `Cancelled` carries the
+    result so far.
     """
     keep_freed_memory()
-    session = _Session(run, Path(data_dir), report, control or Control(), checkpoint, announce)
+    session = _Session(run, Path(data_dir), report, control or Control(), checkpoint, announce, fit)
     try:
         return session.run_all()
     except Cancelled as stop:
@@ -58,7 +60,14 @@ def train(
 
 class _Session:
     def __init__(
-        self, run: RunSpec, data_dir: Path, report: Report, control: Control, checkpoint: Path | None, announce
+        self,
+        run: RunSpec,
+        data_dir: Path,
+        report: Report,
+        control: Control,
+        checkpoint: Path | None,
+        announce: Announce,
+        fit: Fitted | None,
     ):
         self.run, self.report, self.control, self.checkpoint = run, report, control, checkpoint
         self.test: list[Rows] = []
@@ -79,7 +88,7 @@ class _Session:
         self.stream: Stream = benchmark.stream([r.seed for r in run.replicas])
         capacity.check_fits(run, benchmark, self.stream.outputs, self.device)
         self._saved = self._checkpoint()
-        self.fitted = self._fit(benchmark)
+        self.fitted = self._fit(benchmark, fit)
         vectorized = all(registry.methods()[part].vectorized for part in run.method.parts)
         planned = capacity.groups(self.fitted.run, self.stream, self.device, vectorized)
         groups = self._saved["groups"] if self._saved else planned
@@ -91,12 +100,14 @@ class _Session:
                 f"{run.method.name} freezes weights and needs fresh optimizers; choose --optimizer-state reset."
             )
 
-    def _fit(self, benchmark: Benchmark) -> Fitted:
+    def _fit(self, benchmark: Benchmark, known: Fitted | None) -> Fitted:
         """The run with the epochs and the memory that its budgets come to; a checkpoint remembers them."""
         if self.run.gradient_samples is None and self.run.memory_bytes is None:
             return Fitted(self.run, "")
         if self._saved:
             return Fitted(from_json(RunSpec, self._saved["fitted"]), "")
+        if known is not None:
+            return known
         self.report(Preparing(message="Measuring what the budget allows", share=None))
         return fitted(self.run, benchmark, self.stream, self.control)
 
@@ -169,11 +180,11 @@ class _Session:
         ]))  # fmt: skip
 
     def _clock_note(self) -> str:
-        """On a stream without boundaries: how often a method that would need them consolidates."""
+        """On a stream without boundaries: how often a method that would need them does what it does there."""
         if self.stream.course is None or not self.learners[0].method.needs_boundaries:
             return ""
         period = self.stream.course.period(self.fitted.run.epochs)
-        return f"Without boundaries {self.run.method.name} consolidates every {period} examples."
+        return f"Without boundaries {self.run.method.name} does the work of a task's end every {period} examples."
 
     def _plan(self) -> RunStarted:
         return RunStarted(

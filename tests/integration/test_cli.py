@@ -127,6 +127,8 @@ BAD = {
     "no such scenario": (["--method", "single", "--scenario", "class"], "single does not work in the class scenario"),
     "strange scenario": (["--method", "ewc", "--scenario", "blurry"], "blurry"),
     "strengths of two methods": (["--method", "ewc", "--method", "l2", "--strengths", "1,2"], "write METHOD=1,10,100"),
+    "strengths of one without": (["--method", "er", "--strengths", "1,2"], "1,2: no chosen method has a strength to sweep"),
+    "a plus too many": (["--method", "der++"], "without a method on both sides; write it as in er+ewc. Did you mean 'derpp'?"),
     "strength of none": (["--method", "finetune", "--strengths", "finetune=1"], "finetune has no strength to sweep"),
     "seeds twice": (["--method", "ewc", "--seeds", "1,1"], "repeat a value"),
     "seeds not numbers": (["--method", "ewc", "--seeds", "a"], "give whole numbers separated by commas"),
@@ -163,6 +165,12 @@ def test_a_bad_request_is_one_sentence_and_exit_status_two(arguments, sentence, 
     assert "Traceback" not in printed.err
 
 
+@pytest.mark.parametrize("limit", ["0", "-3"])
+def test_runs_lists_at_least_one(limit, capsys):
+    assert main(["runs", "--limit", limit]) == 2
+    assert f"--limit {limit} is not allowed: give a whole number from 1." in capsys.readouterr().err
+
+
 def test_too_large_for_memory(capsys):
     status = main(["run", "--benchmark", "split-digits", "--method", "finetune", "--hidden", "60000,60000", "--seeds",
                    ",".join(map(str, range(100))), "--device", "cpu"])  # fmt: skip
@@ -192,6 +200,14 @@ def test_a_missing_gpu_is_said(capsys):
         pytest.skip("this machine has a GPU")
     assert run("--method", "finetune", "--device", "cuda") == 2
     assert "no cuda device" in capsys.readouterr().err
+    assert main(["runs", "--json"]) == 0 and json.loads(capsys.readouterr().out) == []
+
+
+def test_a_missing_folder_is_said_before_a_run_is_recorded(tmp_path, capsys):
+    missing = tmp_path / "nothing"
+    assert main(["run", "--benchmark", "image-folder", "--option", f"path={missing}", *SMALL, "--method", "finetune"]) == 2
+    assert str(missing) in capsys.readouterr().err
+    assert main(["runs", "--json"]) == 0 and json.loads(capsys.readouterr().out) == []
 
 
 def test_a_read_only_home_is_one_sentence(tmp_path, monkeypatch, capsys):

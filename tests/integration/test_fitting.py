@@ -235,3 +235,22 @@ def test_both_on_the_command_line(tmp_path, capsys):
         (["--memory-bytes", "-9"], "memory_bytes"),
     ):  # fmt: skip
         assert main([*arguments, "--method", "er", *wrong]) == 2 and sentence in capsys.readouterr().err
+
+
+def test_every_misfit_is_named_before_anything_trains_or_is_recorded(capsys):
+    arguments = ["run", "--benchmark", "split-digits", "--scenario", "class", "--device", "cpu", "--hidden", "16", "--epochs",
+                 "1", "--method", "finetune", "--method", "ewc", "--method", "er", "--method", "si"]  # fmt: skip
+    assert main([*arguments, "--memory-bytes", "1500"]) == 2
+    printed = capsys.readouterr()
+    (sentence,) = printed.err.strip().splitlines()
+    assert printed.out == "" and sentence.startswith("ewc keeps ") and " and si keeps " in sentence
+    assert "more than the budget of 1.5 kB: give at least " in sentence and sentence.endswith(" or leave them out.")
+    assert main(["runs", "--json"]) == 0 and json.loads(capsys.readouterr().out) == []
+
+
+def test_what_the_check_measured_is_not_measured_again(monkeypatch, tmp_path):
+    monkeypatch.setattr("clcore.training.fitted", lambda *_: pytest.fail("measured again"))
+    target = tmp_path / "out.json"
+    assert main(["run", "--benchmark", "split-digits", "--device", "cpu", "--hidden", "16", "--epochs", "1", "--method", "er",
+                 "--memory-bytes", "1500", "--json", str(target)]) == 0  # fmt: skip
+    assert json.loads(target.read_text())["runs"][0]["replicas"][0]["memory"] == 1500 // EXAMPLE

@@ -65,6 +65,8 @@ def test_a_kept_promise_is_told_by_every_channel(frozen):
     ] * 2
     json.dumps(result)
     assert "old outputs identical, bit for bit, in all 2 networks" in table([Measured(RUN, result, "x")])
+    alone = result | {"replicas": result["replicas"][:1]}
+    assert "old outputs identical, bit for bit, in the one network." in table([Measured(RUN, alone, "x")])
 
 
 def test_one_bit_of_one_weight_in_one_network_is_enough(frozen, monkeypatch):

@@ -382,10 +382,10 @@ def test_the_work_is_that_of_the_other_scenarios():
         assert domain["train_samples"] == free["train_samples"]
 
 
-def test_a_run_says_how_often_it_consolidates():
+def test_a_run_says_how_often_it_does_the_work_of_a_boundary():
     note = result_of(small("er+ewc"))["note"]
-    assert "Without boundaries er+ewc consolidates every 128 examples." in note
-    assert "consolidates" not in result_of(small("er"))["note"]
+    assert "Without boundaries er+ewc does the work of a task's end every 128 examples." in note
+    assert "Without boundaries" not in result_of(small("er"))["note"]
 
 
 def test_the_next_task_is_watched_while_the_stream_blends_into_it():
