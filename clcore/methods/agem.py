@@ -19,9 +19,11 @@ kept there, and one of every class would hold the latest task alone: the memory 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from clcore.batch import Batch
 from clcore.benchmarks.base import Task
@@ -83,23 +85,14 @@ class AGEM(Method):
         reference = self._reference() if self.classifier.network.stacks else None
         if reference is None:
             return super().differentiate(batch)
-        if self._pairs is None:
-            self._pairs = Pairs(self.classifier.network)
-        products = torch.empty(self.context.replicas, 2, 2, dtype=torch.float64)
-        v = torch.zeros(self.context.replicas, 1)
-        loss, pairs = self._pairs.of(self.classifier, batch.with_replay(reference))
-        for k, (g, g_ref) in enumerate(pairs):
-            norm, dot = inner_product(g_ref, g_ref), inner_product(g, g_ref)
-            products[k] = torch.tensor([[norm, dot], [dot, inner_product(g, g)]])
-            if dot < 0 < norm:
-                v[k] = -dot / norm
-                g.add_(g_ref, alpha=-dot / norm)
-        self.conflicts.saw(products, v)
-        return {"task": loss}
+        return {"task": self._project(batch, reference)}
 
     def edit_gradients(self, batch: Batch) -> None:
         reference = self._reference()
         if reference is None:
+            return
+        if self.classifier.network.stacks:  # the same arithmetic as alone: a penalty of strength 0 changes no bit
+            self._project(batch, reference, given=True)
             return
         if self._gradients is None:
             self._gradients = Gradients(self.classifier.network, 2)
@@ -111,6 +104,23 @@ class AGEM(Method):
         v = torch.where((dot < 0) & (norm > 0), -dot / norm, 0).unsqueeze(1)
         gradients.add(v)
         self.conflicts.saw(products, v)
+
+    def _project(self, batch: Batch, reference: Batch, *, given: bool = False) -> Tensor:
+        """Leaves z with the network, made from the batch's gradient, or from the network's own where it is `given`: that has
+        penalties in it. Returns the batch's mean loss (K,)."""
+        if self._pairs is None:
+            self._pairs = Pairs(self.classifier.network)
+        products = torch.empty(self.context.replicas, 2, 2, dtype=torch.float64)
+        v = torch.zeros(self.context.replicas, 1)
+        loss, pairs = self._pairs.of(self.classifier, replace(batch, replay=(reference,)), given=given)
+        for k, (g, g_ref) in enumerate(pairs):
+            norm, dot = inner_product(g_ref, g_ref), inner_product(g, g_ref)
+            products[k] = torch.tensor([[norm, dot], [dot, inner_product(g, g)]])
+            if dot < 0 < norm:
+                v[k] = -dot / norm
+                g.add_(g_ref, alpha=-dot / norm)
+        self.conflicts.saw(products, v)
+        return loss
 
     def _reference(self) -> Batch | None:
         """The step's examples of the past; None while the memory is empty."""

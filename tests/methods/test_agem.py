@@ -163,8 +163,9 @@ def test_by_the_seams_it_is_the_same_but_for_rounding(scenario, monkeypatch):
         torch.testing.assert_close(together.method.conflicts.insight()[name], values, rtol=1e-3, atol=1e-3)
 
 
-def test_a_reference_of_zero_objects_to_nothing():
+def test_a_reference_of_zero_objects_to_nothing(monkeypatch):
     """A memory that is fitted perfectly: its gradient underflows to nothing, and nothing is divided by it."""
+    monkeypatch.setattr(MLP, "stacks", False)
     learner = trained(digits_run("agem", seeds=(0,), memories=(10,), benchmark="split-digits", scenario="class"), tasks=1)
     head, method = learner.classifier.network.head, learner.method
     learner.classifier.learning = 1
@@ -184,7 +185,8 @@ def test_a_reference_of_zero_objects_to_nothing():
     assert all(torch.all(p.grad == 1) for p in learner.classifier.network.parameters())
 
 
-def test_the_reference_is_the_mean_over_the_examples_drawn():
+def test_the_reference_is_the_mean_over_the_examples_drawn(monkeypatch):
+    monkeypatch.setattr(MLP, "stacks", False)
     learner = trained(digits_run("agem", seeds=(0, 1), memories=(30,), settings={"agem.reference_batch": 50}), tasks=2)
     learner.classifier.learning = 2
     network = learner.classifier.network

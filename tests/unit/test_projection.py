@@ -246,6 +246,13 @@ def test_pairs_have_the_bits_of_one_pass_and_the_values_of_another(scenario, hid
             for p, a, b in zip(parameters, own, other, strict=True):
                 torch.testing.assert_close(p.grad[k], a[k] + b[k], rtol=1e-4, atol=1e-6)
             g.zero_()
+    for p, a in zip(parameters, own, strict=True):
+        p.grad = 3 * a
+    _, in_turn = pairs.of(classifier, current.with_replay(past), given=True)
+    for k, (_, g_ref) in enumerate(in_turn):
+        for p, a, b, shaped in zip(parameters, own, other, pairs._shaped(g_ref.unsqueeze(0)).values(), strict=True):
+            assert torch.equal(p.grad[k], 3 * a[k])
+            torch.testing.assert_close(shaped[0], b[k], rtol=1e-4, atol=1e-6)
 
 
 def test_gradients_are_read_compared_and_added_to():

@@ -150,9 +150,14 @@ class Pairs(Gradients):
         super().__init__(network, 1)
         self._other = torch.zeros_like(self.rows[:1, 0])
 
-    def of(self, classifier: Classifier, batch: Batch) -> tuple[Tensor, Iterator[tuple[Tensor, Tensor]]]:
+    def of(
+        self, classifier: Classifier, batch: Batch, *, given: bool = False
+    ) -> tuple[Tensor, Iterator[tuple[Tensor, Tensor]]]:
         """(K,) the mean loss of the current examples, and two flat gradients (P,) for every replica: of that loss, which is the
-        network's gradient too and may be changed, and of the mean loss of the replayed ones, which the next one overwrites."""
+        network's gradient too and may be changed, and of the mean loss of the replayed ones, which the next one overwrites.
+
+        `given`: the network has its gradients already, of more than that loss, and they stand in the first one's place.
+        """
         network = self.network
         # All that is asked of torch are gradients of the layers' outputs: the inputs carry the graph, and no weight's gradient
         # is made on the way.
@@ -167,24 +172,27 @@ class Pairs(Gradients):
         finally:
             network.requires_grad_(True)
         found = torch.autograd.grad(torch.stack(means).sum(), [record.outputs for record in tape])
+        if given:
+            self.read(0)
         for parameter, view in self.views(0).items():
             parameter.grad = view
-        return means[0].detach(), self._in_turn(tape, found, batch.x.shape[1])
+        return means[0].detach(), self._in_turn(tape, found, batch.x.shape[1], given)
 
     @torch.no_grad()
-    def _in_turn(self, tape: Sequence[Recorded], found: Sequence[Tensor], rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _in_turn(
+        self, tape: Sequence[Recorded], found: Sequence[Tensor], rows: int, given: bool
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """`found` (K, B + R, out): the gradients of the outputs on the `tape`. The first `rows` are the current examples'."""
         others = self._shaped(self._other)
         weights, biases = [], []
         for record, delta in zip(tape, found, strict=True):
             weight, bias = record.layer.weight, record.layer.bias
             inputs = record.inputs.detach().transpose(1, 2)
-            for grad, x, d in (
-                (weight.grad, inputs[..., :rows], delta[:, :rows]),
-                (others[weight], inputs[..., rows:], delta[:, rows:]),
-            ):
-                weights.append((grad.expand_as(weight).split(1), x.split(1), d.split(1)))
-            torch.sum(delta[:, :rows], 1, out=bias.grad)
+            products = [(others[weight].expand_as(weight), inputs[..., rows:], delta[:, rows:])]
+            if not given:
+                products.append((weight.grad, inputs[..., :rows], delta[:, :rows]))
+                torch.sum(delta[:, :rows], 1, out=bias.grad)
+            weights += [[values.split(1) for values in product] for product in products]
             biases.append((others[bias], delta[:, rows:].sum(1).split(1)))
         for k, (own,) in enumerate(self.rows):
             for grad, x, d in weights:
