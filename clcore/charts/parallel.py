@@ -8,13 +8,13 @@ aloud: `scales_table` has the same values and belongs beside it.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from clcore.charts.theme import layout
+from clcore.charts.words import text_width
 from clcore.text import _
 
 FEWEST = 8
@@ -107,18 +107,13 @@ def _on_lines(ticks: Sequence[tuple[float, str]]) -> list[tuple[float, str, str,
     ends: list[float] = []  # of each line so far
     found = []
     for at, text in ticks:
-        x, width = at * NARROW, _width(text)
+        x, width = at * NARROW, 8 + text_width(text)  # some room after it
         anchor = "left" if x - width / 2 < -BESIDE else "right" if x + width / 2 > NARROW + BESIDE else "center"
         start = x + {"left": -BESIDE, "center": -width / 2, "right": BESIDE - width}[anchor]
         line = next((i for i, end in enumerate(ends) if end <= start), len(ends))
         ends[line:line + 1] = [start + width]
         found.append((at, text, anchor, line))
     return found
-
-
-def _width(text: str) -> float:
-    """Pixels that a text takes at most, with some room after it."""
-    return 8 + sum(11.5 if unicodedata.east_asian_width(c) in "WF" else 6.4 for c in text)
 
 
 def _title(row: int, text: str) -> dict[str, Any]:
