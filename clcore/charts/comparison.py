@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from clcore.accounting import readable_bytes
 from clcore.charts.theme import DASHES, MARKERS, Style, axis, layout, method_style
-from clcore.charts.words import percent, spread_words
+from clcore.charts.words import percent, spread_words, text_width
 from clcore.text import _
 
 LEGEND_ROW = 22  # pixels
+PHONE = 290  # pixels for the legend on a phone
 ROW = 38  # pixels of a pair in the forest plot
 SPREAD_OUT = 0.7  # how much of a task's width the groups take
 
@@ -219,7 +222,7 @@ def growth_figure(
     ]  # fmt: skip
     top = max([1e-9, *(v for _, _, frame in curves for v in frame["value"] if v is not None)])
     title = _("memory of one network") if unit == "bytes" else _("training time of the run, s")
-    look = {"tickformat": "~s", "ticksuffix": "B"} if unit == "bytes" else {}
+    look = {"tickvals": (at := _round_steps(top)), "ticktext": [readable_bytes(v) for v in at]} if unit == "bytes" else {}
     return {
         "data": data,
         "layout": _layout(
@@ -233,16 +236,30 @@ def growth_figure(
 
 
 def _layout(height: int, revision: str, curves: Sequence[Curve], **more: Any) -> dict[str, Any]:
-    """With a legend below the axis that has a row for every three names, so that the plot keeps its height."""
-    rows = -(-len(curves) // 3)
+    """With a legend below the axis, and room for the rows that it has on a phone: were there less, Plotly would take it
+    from the plot, and with the plot's height the legend would rise into the axis's title."""
+    rows = _legend_rows([curve.name for curve in curves])
     bottom = 52 + LEGEND_ROW * rows
     plot = height - 24 - 74
     return layout(
         plot + 24 + bottom, revision, showlegend=True, margin={"l": 52, "r": 10, "t": 24, "b": bottom},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -46 / plot, "yanchor": "top",
-                "font": {"size": 11, "color": "@text/0.9"}, "itemwidth": 34, "bgcolor": "rgba(0,0,0,0)"},
+                "font": {"size": 11, "color": "@text/0.9"}, "itemwidth": 34, "tracegroupgap": 0, "bgcolor": "rgba(0,0,0,0)"},
         **more,
     )  # fmt: skip
+
+
+def _legend_rows(names: Sequence[str]) -> int:
+    """As Plotly lays them out: columns as wide as the longest name."""
+    width = 52 + max((text_width(name) for name in names), default=0)
+    return -(-len(names) // max(1, int(PHONE // width)))
+
+
+def _round_steps(top: float) -> list[float]:
+    """0 and up to five round numbers up to `top`: a unit after a space is more than Plotly's own ticks can have."""
+    size = 10 ** math.floor(math.log10(top / 5))
+    step = next(size * m for m in (1, 2, 5, 10) if size * m * 5.0001 >= top)
+    return [step * i for i in range(int(top / step + 1e-9) + 1)]
 
 
 def _gap(upper: float | None, lower: float | None, shown: bool) -> float:

@@ -79,6 +79,7 @@ def per_task_figure(
                 "font": {"size": 11, "color": "@text/0.85"}, "itemwidth": 30, "bgcolor": "rgba(0,0,0,0)",
             },
             margin={"l": 44, "r": 10, "t": above, "b": below},
+            meta={"toolbar": "above"},  # where it usually is stand the tasks' labels
         ),
     }  # fmt: skip
 

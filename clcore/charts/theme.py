@@ -39,8 +39,9 @@ class Style(NamedTuple):
     marker: str
 
 
-# Methods that are often compared get colours far apart; a family shares its marker's shape; no two methods have the same
-# dash and marker.
+# Methods that are often compared get colours far apart; no two have the same marker, for points have no dash; a family's
+# markers are alike (edges, round or many-pointed, diamonds, triangles). Of "-cross", "-x" and "-dot" only the open forms: at
+# the size of a legend the filled ones look like the plain shape.
 _METHODS = {
     "finetune": Style("@c6", "dot", "x"),
     "gdumb": Style("@c6", "dashdot", "cross"),
@@ -48,33 +49,33 @@ _METHODS = {
     "single": Style("@c6", "dash", "star-triangle-up"),
     "ewc": Style("@c0", "solid", "square"),
     "online-ewc": Style("@c0", "dash", "square-open"),
-    "l2": Style("@c4", "dot", "square-open"),
-    "si": Style("@c3", "solid", "square-open"),
-    "mas": Style("@c7", "solid", "square-cross"),
-    "mas-local": Style("@c7", "dash", "square-cross"),
-    "rwalk": Style("@c2", "dash", "square"),
-    "vcl": Style("@c5", "solid", "square-x"),
-    "ags-cl": Style("@c1", "dash", "square-x"),
+    "l2": Style("@c4", "dot", "hash-open"),
+    "si": Style("@c3", "solid", "pentagon"),
+    "mas": Style("@c7", "solid", "square-cross-open"),
+    "mas-local": Style("@c7", "dash", "pentagon-open"),
+    "rwalk": Style("@c2", "dash", "star-square"),
+    "vcl": Style("@c5", "solid", "square-x-open"),
+    "ags-cl": Style("@c1", "dash", "star-square-open"),
     "er": Style("@c1", "solid", "circle"),
     "er-ace": Style("@c1", "dash", "circle-open"),
-    "mir": Style("@c2", "dot", "circle"),
-    "der": Style("@c7", "solid", "circle-open"),
-    "derpp": Style("@c7", "dash", "circle"),
-    "agem": Style("@c5", "solid", "circle-dot"),
-    "gem": Style("@c5", "dash", "circle-dot"),
-    "icarl": Style("@c3", "solid", "circle-cross"),
-    "bic": Style("@c0", "dash", "circle-cross"),
-    "lucir": Style("@c7", "dot", "circle-cross"),
-    "dgr": Style("@c4", "dot", "circle-x"),
+    "mir": Style("@c2", "dot", "hourglass"),
+    "der": Style("@c7", "solid", "hexagon-open"),
+    "derpp": Style("@c7", "dash", "hexagon"),
+    "agem": Style("@c5", "solid", "circle-cross-open"),
+    "gem": Style("@c5", "dash", "circle-x-open"),
+    "icarl": Style("@c3", "solid", "hexagram"),
+    "bic": Style("@c0", "dash", "hexagram-open"),
+    "lucir": Style("@c7", "dot", "bowtie"),
+    "dgr": Style("@c4", "dot", "asterisk-open"),
     "lwf": Style("@c2", "solid", "triangle-up"),
     "lwf-mc": Style("@c2", "dash", "triangle-down"),
     "packnet": Style("@c2", "dash", "diamond"),
-    "cpg": Style("@c0", "dashdot", "diamond-cross"),
+    "cpg": Style("@c0", "dashdot", "diamond-x-open"),
     "pnn": Style("@c3", "dash", "diamond-open"),
     "den": Style("@c7", "dashdot", "diamond-wide"),
     "piggyback": Style("@c1", "dot", "diamond-tall"),
-    "supsup": Style("@c5", "dot", "diamond-x"),
-    "hat": Style("@c4", "dashdot", "diamond"),
+    "supsup": Style("@c5", "dot", "diamond-wide-open"),
+    "hat": Style("@c4", "dashdot", "diamond-cross-open"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from typing import NamedTuple
 
 from clcore.text import _, n_
@@ -54,3 +55,8 @@ def spread_words(
 
 def strength_word(value: float) -> str:
     return f"{value:g}"
+
+
+def text_width(text: str) -> float:
+    """Pixels that a text in a figure's small print (11 px) takes at most: how wide it is shown, only the browser knows."""
+    return sum(11.5 if unicodedata.east_asian_width(c) in "WF" else 6.4 for c in text)

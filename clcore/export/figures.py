@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from clcore.accounting import readable_bytes
+from clcore.accounting import readable_bytes, readable_count
 from clcore.charts.comparison import (
     Curve,
     averages_figure,
@@ -17,7 +17,7 @@ from clcore.charts.comparison import (
     growth_figure,
 )
 from clcore.charts.matrix import matrix_figure
-from clcore.charts.parallel import FEWEST, Scale, parallel_figure, scales_table, told_apart
+from clcore.charts.parallel import FEWEST, Scale, parallel_figure, points_word, scales_table, told_apart
 from clcore.charts.theme import Style, method_style
 from clcore.comparison import Ends, Group, along, difference_cells, differing_conditions, marks
 from clcore.export.tables import metric_title, verdict
@@ -165,9 +165,9 @@ def _outcomes(found: Sequence[Group]) -> list[Scale]:
     samples = [group.gradient_samples for group in found]
     measured = {name: [group.spread(name).mean for group in found] for name in ("learning_accuracy", "forgetting", "acc")}
     return [
-        Scale(_("Bytes"), [group.bytes for group in found]),
-        *([Scale(_("Gradient samples"), samples)] if None not in samples else []),
-        *(Scale(metric_title(name), [round(100 * v, 2) for v in values])
+        Scale(_("Bytes"), [group.bytes for group in found], word=readable_bytes),
+        *([Scale(_("Gradient samples"), samples, word=readable_count)] if None not in samples else []),
+        *(Scale(metric_title(name), [round(100 * v, 2) for v in values], word=points_word)
           for name, values in measured.items() if None not in values),
     ]  # fmt: skip
 

@@ -32,6 +32,7 @@ _CSS = """
 .lab-plot { width: 100%; }
 .lab-plot-error { position: absolute; inset: 1rem; color: var(--st-red-text-color); font-size: 0.875rem; }
 .lab-plot .modebar { transition: opacity 0.15s; }
+.lab-plot.toolbar-above .modebar { top: -26px; }  /* beside the heading */
 .lab-plot .modebar:focus-within { opacity: 1 !important; }
 .lab-board { position: absolute; z-index: 10; touch-action: none; cursor: crosshair; }
 .lab-board input {
@@ -254,6 +255,7 @@ async function draw(state, { spec, library: url, alt, failure, saves, clock, dra
     };
     const layout = { ...figure.layout, autosize: true };
     if (matchMedia('(hover: none)').matches) layout.dragmode = false;  // a finger on a chart scrolls the page
+    plot.classList.toggle('toolbar-above', layout.meta?.toolbar === 'above');
     await window.Plotly.react(plot, { data: figure.data, layout, config });
     for (const button of plot.querySelectorAll('.modebar-btn')) {  // zoom and pan need a mouse: no stops for the keyboard
       button.tabIndex = Object.values(saves).includes(button.dataset.title) ? 0 : -1;

@@ -22,6 +22,15 @@ def test_a_deep_link_opens_a_card_on_a_fresh_server(fresh_server, new_page):
     assert not lab.errors
 
 
+def test_a_card_opened_from_far_down_begins_at_its_title(server, new_page):
+    lab = new_page(server, "/learn", show="methods")
+    lab.key("open-hat").get_by_role("button").click()
+    title = lab.page.get_by_role("heading", name="HAT", exact=True)
+    title.wait_for()
+    lab.until(lambda: 0 < title.bounding_box()["y"] < 300)
+    assert not lab.errors
+
+
 def test_a_lesson_from_prediction_to_verdict(server, new_page):
     from clcore.ui.learn.lessons import lessons
 

@@ -60,3 +60,14 @@ def test_run_puts_the_real_thing_in_its_place(fresh_server, new_page):
     lab.page.locator(".lab-clock").wait_for(state="detached")
     lab.until(lambda: "recorded" not in lab.status)
     lab.first_point()
+
+
+def test_the_toolbar_of_a_chart_leaves_the_labels_of_the_tasks_free(server, new_page):
+    lab = new_page(server)
+    plot = lab.page.locator(".lab-plot.js-plotly-plot").first
+    plot.hover()
+    bar, labels = plot.evaluate("""plot => [plot.querySelector('.modebar').getBoundingClientRect().bottom,
+        [...plot.querySelectorAll('.annotation-text')].filter(e => /^T\\d/.test(e.textContent))
+            .map(e => e.getBoundingClientRect().top)]""")
+    assert labels and bar <= min(labels)
+    plot.locator(".modebar-btn").first.hover(timeout=5000)  # what is beside it does not cover it

@@ -5,10 +5,11 @@ import io
 import json
 import re
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from clcore.charts.comparison import group_styles
+from clcore.charts.comparison import Curve, group_styles, growth_figure
 from clcore.charts.theme import method_style, resolved
 from clcore.comparison import groups, names, paired_differences
 from clcore.export import figures, tables
@@ -171,3 +172,19 @@ def test_the_data_hold_every_seed_and_every_pair(store):
     assert data[1]["metrics"]["acc"]["by_seed"]["2"] == found[1].by_seed("acc")[2]
     pairs = [d for d in tables.differences_data(found, labels) if d["metric"] == "acc"]
     assert pairs[0]["verdict"] == "below" and pairs[0]["n"] == 3
+
+
+def test_a_legend_has_the_room_that_it_takes_on_a_phone():
+    """Otherwise Plotly shrinks the plot and the legend rises into the axis's title."""
+
+    def bottom(names):
+        frame = pd.DataFrame({"task": [1], "value": [1.0], "words": ["x"]})
+        return growth_figure([Curve(n, method_style("er"), frame) for n in names], 1, unit="seconds")["layout"]["margin"]["b"]
+
+    assert bottom(["EWC", "ER", "SI"]) == bottom(["EWC"]) < bottom(["Experience replay · M 200"] * 3)
+
+
+def test_bytes_on_an_axis_are_written_as_in_the_tables():
+    frame = pd.DataFrame({"task": [1, 2], "value": [70_400, 437_040], "words": ["x", "y"]})
+    ticks = growth_figure([Curve("ER", method_style("er"), frame)], 2, unit="bytes")["layout"]["yaxis"]["ticktext"]
+    assert ticks == ["0 B", "100 kB", "200 kB", "300 kB", "400 kB"]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from clcore.charts.parallel import Scale, parallel_figure, scales_table, told_apart
+from clcore.accounting import readable_bytes
+from clcore.charts.parallel import ROW, Scale, parallel_figure, points_word, scales_table, told_apart
 from tests.unit.test_charts import valid
 
 SCALES = [
@@ -18,6 +19,10 @@ def drawn():
     return parallel_figure(NAMES, ["square", "square", "circle"], SCALES)
 
 
+def ticks(figure):
+    return [note for note in figure["layout"]["annotations"] if note["yanchor"] == "top"]
+
+
 def test_lines_go_through_the_places_of_their_values_the_best_on_top():
     figure = drawn()
     valid(figure)
@@ -30,7 +35,7 @@ def test_lines_go_through_the_places_of_their_values_the_best_on_top():
 
 
 def test_ticks_stand_at_their_choices_and_ends():
-    written = [(note["y"], note["x"], note["text"]) for note in drawn()["layout"]["annotations"] if note["yanchor"] == "top"]
+    written = [(note["y"] // ROW, note["x"], note["text"]) for note in ticks(drawn())]
     assert written == [
         (0, 0.0, "EWC"), (0, 1.0, "ER"), (1, 0.0, "–"), (1, 0.5, "1"), (1, 1.0, "100"),
         (2, 0.0, "100"), (2, 1.0, "300"), (3, 0.0, "50"), (3, 1.0, "90"),
@@ -52,3 +57,26 @@ def test_what_was_the_same_everywhere_is_no_row_but_a_result_is():
 def test_the_table_says_what_the_lines_say():
     table = scales_table(SCALES)
     assert list(table["Strength"]) == ["100", "1", "–"] and list(table["Bytes"]) == [300, 100, 200]
+
+
+def test_names_that_would_touch_on_a_phone_stand_on_lines_of_their_own():
+    names = ["Fine-tuning", "EWC", "MAS", "Experience replay", "A-GEM", "GEM", "Joint training"]
+    rows = [Scale("Method", names, choice=True), Scale("Bytes", list(range(7)))]
+    figure = parallel_figure(names, ["x"] * 7, rows)
+    valid(figure)
+    notes = ticks(figure)
+    assert len({note["yshift"] for note in notes}) > 1
+    for one, other in zip(notes, notes[1:], strict=False):
+        gap = 250 * (other["x"] - one["x"])
+        assert one["yshift"] != other["yshift"] or gap >= 3 * (len(one["text"]) + len(other["text"]))
+    assert {note["bgcolor"] for note in figure["layout"]["annotations"]} == {"@background"}  # lines pass behind
+    deepest = -min(note["yshift"] for note in notes[:7])
+    assert notes[-1]["y"] - deepest >= 40  # the next row's title and some of the lines fit between
+
+
+def test_numbers_are_written_as_on_the_other_views():
+    kept = Scale("Bytes", [437_040, 0, 890], word=readable_bytes)
+    rows = [kept, Scale("Forgetting", [49.99, -0.75, -0.01], word=points_word)]
+    figure = parallel_figure(NAMES, ["x"] * 3, rows)
+    assert [note["text"] for note in ticks(figure)] == ["0 B", "437 kB", "−0.8", "50.0"]
+    assert {t["name"]: t["customdata"] for t in figure["data"]}["ER"] == ["Bytes: 890 B", "Forgetting: 0.0"]

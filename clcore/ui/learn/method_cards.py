@@ -14,6 +14,7 @@ from clcore.ui.learn.link import key, value
 from clcore.ui.links import defaults, params_of
 from clcore.ui.method_choice import families
 from clcore.ui.presets import presets
+from clcore.ui.scroll import from_the_top
 from clcore.ui.text import _, n_
 from clcore.ui.url import written
 
@@ -100,6 +101,7 @@ def _card(card: MethodCard, sheet: Sheet | None) -> None:
         st.header(card.title, anchor=False, width="content")
         st.badge(families()[card.family].title, color="blue")
         st.page_link(LAB, label=_("Try it in the Lab"), icon=":material/science:", query_params=try_it(card))
+    from_the_top(card.name)
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.markdown(card.summary)

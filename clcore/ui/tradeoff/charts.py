@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from clcore.accounting import readable_bytes
-from clcore.charts.parallel import FEWEST, Scale, parallel_figure, scales_table, told_apart
+from clcore.accounting import readable_bytes, readable_count
+from clcore.charts.parallel import FEWEST, Scale, parallel_figure, points_word, scales_table, told_apart
 from clcore.charts.sweep import Best, sweep_figure
 from clcore.charts.theme import method_style
 from clcore.charts.tradeoff import compute_figure, memory_figure, plane_figure
@@ -235,14 +235,15 @@ def _scales(frame: pd.DataFrame) -> list[Scale]:
         return [None if pd.isna(value) else value for value in frame[name]]
 
     measured = {
-        _("Bytes kept"): ("kept_bytes", 1, 0), _("Gradient samples"): ("gradient_samples", 1, 0),
-        _("Stability, %"): ("stability", 100, 2), _("Plasticity, %"): ("plasticity", 100, 2),
-        _("Average accuracy, %"): ("acc", 100, 2),
+        _("Bytes kept"): ("kept_bytes", 1, 0, readable_bytes),
+        _("Gradient samples"): ("gradient_samples", 1, 0, readable_count),
+        _("Stability, %"): ("stability", 100, 2, points_word), _("Plasticity, %"): ("plasticity", 100, 2, points_word),
+        _("Average accuracy, %"): ("acc", 100, 2, points_word),
     }  # fmt: skip
     return told_apart([
         Scale(_("Method"), list(frame["title"]), choice=True),
         Scale(_("Strength"), chosen_values("strength"), choice=True),
         Scale(_("Memory"), chosen_values("memory"), choice=True),
-        *(Scale(title, [round(value * scale, digits) for value in frame[name]])
-          for title, (name, scale, digits) in measured.items() if frame[name].notna().all()),
+        *(Scale(title, [round(value * scale, digits) for value in frame[name]], word=word)
+          for title, (name, scale, digits, word) in measured.items() if frame[name].notna().all()),
     ])  # fmt: skip
