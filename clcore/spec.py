@@ -386,12 +386,12 @@ def check_composable(names: Sequence[str], parts: Sequence[Part | type[Part]]) -
                     methods="+".join(names), method=name, reason=part.composition_reason
                 )
             )
-        others = ((other, its.family) for other, its in zip(names, parts, strict=True) if its is not part)
-        for other in (other for other, family in others if family in part.not_beside):
-            raise RequestError(
-                _("{methods} cannot be combined, because {method} does not go with {other}: {reason}. Leave one of them "
-                  "out.").format(methods="+".join(names), method=name, other=other, reason=part.composition_reason)
-            )  # fmt: skip
+        for other, its in zip(names, parts, strict=True):
+            if its is not part and its.family in part.not_beside:
+                raise RequestError(
+                    _("{methods} cannot be combined, because {method} does not go with {other}: {reason}. Leave one of them "
+                      "out.").format(methods="+".join(names), method=name, other=other, reason=part.composition_reason)
+                )  # fmt: skip
 
 
 def check_network(choice: NetworkChoice, benchmark: BenchmarkCard, shape: tuple[int, ...]) -> None:

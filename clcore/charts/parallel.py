@@ -141,7 +141,7 @@ def _ordered(values: Sequence[Any]) -> list[Any]:
 
 
 def points_word(value: float) -> str:
-    """Percent or points as the tables have them: one decimal, a real minus sign."""
+    """Percent or points: one decimal, a real minus sign; never a negative zero."""
     return f"{round(value, 1) + 0.0:.1f}".replace("-", "−")
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from clcore import metrics
 from clcore.accounting import INTERVAL, readable_bytes, readable_count
+from clcore.charts.parallel import points_word
 from clcore.comparison import METRICS, Group, best, card_table, marks, paired_differences
 from clcore.frames import Spread
 from clcore.identity import COLUMNS as IDENTITY
@@ -112,7 +113,7 @@ def p_text(p: float | None) -> str:
 
 def points(fraction: float) -> str:
     """A fraction in percent points, with a real minus sign; never a negative zero."""
-    return f"{round(100 * fraction, 1) + 0.0:.1f}".replace("-", "−")
+    return points_word(100 * fraction)
 
 
 def signed_points(fraction: float) -> str:

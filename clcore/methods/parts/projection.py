@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from clcore.batch import Batch
+from clcore.methods.parts.distillation import batch_mean
 from clcore.methods.parts.vectors import per_replica
 from clcore.networks.classifier import Classifier
 from clcore.networks.layers import Linear, Recorded, recording
@@ -165,10 +166,7 @@ class Pairs(Gradients):
         try:
             traced = replace(batch, x=batch.x.detach().requires_grad_())
             with recording(network, Linear) as tape:
-                means = [
-                    (losses * part.weight).sum(1) / part.count.clamp_min(1)
-                    for losses, part in zip(classifier.all_losses(traced), traced.parts, strict=True)
-                ]
+                means = list(map(batch_mean, classifier.all_losses(traced), traced.parts))
         finally:
             network.requires_grad_(True)
         found = torch.autograd.grad(torch.stack(means).sum(), [record.outputs for record in tape])
