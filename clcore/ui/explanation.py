@@ -10,6 +10,7 @@ from clcore import metrics
 from clcore.catalogue import catalogue, scenario_word
 from clcore.charts.words import strength_word
 from clcore.frames import Config, Series, Spread
+from clcore.store import LIVE
 from clcore.ui.text import _, n_
 
 NOTICEABLE = 0.01
@@ -30,28 +31,35 @@ class Story(NamedTuple):
 
 
 def explain(stories: Sequence[Story]) -> list[str]:
-    """Sentences about all runs of an experiment, the most telling first; empty before the first number exists."""
+    """Sentences about all runs of an experiment, the most telling first.
+
+    While one is live, every run has its own, from the start: what is drawn below does not move when numbers arrive.
+    """
     told: list[str] = []
     for story in stories:
         told += _divergence(story)
-    training = [s for s in stories if s.state in ("running", "paused", "starting", "lost") and s.series.started]
-    if training:
-        return told + [sentence for story in training for sentence in while_training(story)]
-    told += about_parts(stories)
-    told += across_scenarios(stories)
+    live = [s for s in stories if s.state in LIVE]
+    if not live:
+        told += about_parts(stories)
+        told += across_scenarios(stories)
+    for story in live:
+        told += while_training(story)
     for story in stories:
-        swept = len({c.strength for c in story.series.configs}) > 1
-        told += about_sweep(story) if swept else at_the_end(story, stories)
-    return told + last_task_only(stories)
+        if story.state not in LIVE:
+            swept = len({c.strength for c in story.series.configs}) > 1
+            told += about_sweep(story) if swept else at_the_end(story, stories)
+    return told if live else told + last_task_only(stories)
 
 
 def while_training(story: Story) -> list[str]:
     """During task k: what the network sees now, and which earlier task has lost most since it was learned."""
     series, T = story.series, len(story.series.tasks)
     k = series.finished_tasks + 1
-    if k > T:
-        return []
     title = f"**{story.title}**{_where(story)}"
+    if not series.started:
+        return [_("{title} has not begun; there is no number yet.").format(title=title)]
+    if k > T:
+        return at_the_end(story, [story])
     if story.scenario == "task-free":
         told = _("{title} is in part {k} of {T} of a stream without boundaries.").format(title=title, k=k, T=T)
     elif k == 1:

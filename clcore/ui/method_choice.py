@@ -11,6 +11,7 @@ from clcore.catalogue import MethodCard, catalogue, scenario_word
 from clcore.errors import RequestError
 from clcore.ui.links import regularizers
 from clcore.ui.text import _, n_
+from clcore.ui.url import start, start_index
 
 MOST = 6
 
@@ -56,7 +57,7 @@ def method_choice(
             if set(state.get(key, ())) != set(present) or key not in state:
                 state[key] = present
             titles = {card.name: _marked(card, scenarios, card.works_on(network, options)) for card in cards}
-            st.pills(title, names, selection_mode="multi", key=key, format_func=titles.get, help=idea,
+            st.pills(title, names, selection_mode="multi", default=present, key=key, format_func=titles.get, help=idea,
                      on_change=_choose, args=(key, names))  # fmt: skip
             if unfit := [card for card in cards if missing_scenarios(card, scenarios)]:
                 st.caption(_unfit_words(unfit, scenarios), help=_unfit(unfit, scenarios))
@@ -143,7 +144,7 @@ def compositions(chosen: Sequence[str], default: dict[str, Any], scenarios: Sequ
     for card in (catalogue().method(name) for name in chosen):
         added = _regularizer_control(card, default, scenarios) if regularizers(card) else None
         beside = added is not None and st.toggle(
-            _("Also without it"), default[f"{card.name}.beside"], key=f"{card.name}.beside",
+            _("Also without it"), start(default, f"{card.name}.beside"), key=f"{card.name}.beside",
             help=_("Trains plain {method} beside the combination, so that you see what the regularizer adds; "
                    "otherwise the combination runs instead of it.").format(method=card.title),
         )  # fmt: skip
@@ -166,7 +167,8 @@ def _regularizer_control(card: MethodCard, default: dict[str, Any], scenarios: S
         )
 
     return st.selectbox(
-        title, names, index=names.index(default[f"{card.name}.with"]), key=f"{card.name}.with", format_func=words,
+        title, names, index=start_index(default, f"{card.name}.with", names), key=f"{card.name}.with",
+        format_func=words,
         placeholder=_("none"),
         help=_("Rehearses and holds weights at once: the regularizer's term is added to the loss, with the strength below. "
                "Regularizers that decide the same thing as {method} are not offered.").format(method=card.title),

@@ -58,7 +58,8 @@ def _choice_of(labels: dict[str, str]) -> str:
     """Which run to look at: side by side while they fit, else a list."""
     if len(labels) <= 4:
         return st.segmented_control(
-            _("Look closer at"), list(labels), required=True, key="closer", format_func=labels.get
+            _("Look closer at"), list(labels), default=st.session_state["closer"], required=True, key="closer",
+            format_func=labels.get,
         )  # fmt: skip
     return st.selectbox(_("Look closer at"), list(labels), key="closer", format_func=labels.get, width=280)
 

@@ -205,3 +205,34 @@ def test_what_a_link_cannot_mean_is_said(server, new_page):
 def test_an_unknown_experiment_is_said(server, new_page):
     lab = new_page(server, x="ffffffffffff")
     assert "no experiment or run 'ffffffffffff'" in lab.page.locator('[data-testid="stAlert"]').first.inner_text()
+
+
+LOADED_LATE = re.compile(r"/static/js/(ButtonGroup|Selectbox|Multiselect|Slider|NumberInput|TextInput)\.")
+FAR_FROM_DEFAULT = {
+    "benchmark": "split-digits", "scenario": ["domain", "class"], "method": ["finetune", "er"], "memory": [50, 100], "seeds": 2,
+    "epochs": 1, "lr": 0.05, "optimizer": "adam", "hidden": "30",
+}  # fmt: skip
+
+
+def test_controls_that_load_after_run_was_pressed_keep_the_links_values(server, new_page, browser):
+    """The browser loads the code of a control when it first needs it: on a slow network Run may be pressed before."""
+    promised = new_page(server, **FAR_FROM_DEFAULT)
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    lab = LabPage(context.new_page(), server)
+    held = []
+    lab.page.route(LOADED_LATE, lambda route: held.append(route))
+    lab.page.goto(promised.page.url)
+    lab.run()
+    server.wait(lab.experiment)
+    lab.shows("finished")  # the page has been drawn anew since
+    assert len(held) >= 4 and len(lab.controls()) < len(promised.controls())
+    for route in held:
+        route.continue_()
+    lab.page.unroute(LOADED_LATE)
+    lab.until(lambda: set(promised.controls()) <= set(lab.controls()))
+    lab.settle()
+    shown = {name: value for name, value in lab.controls().items() if name in promised.controls()}
+    link = {name: value for name, value in lab.query.items() if name != "x"}
+    expected = promised.controls(), promised.query
+    context.close()
+    assert (shown, link) == expected

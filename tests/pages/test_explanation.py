@@ -24,10 +24,20 @@ def story(spec, state="finished", **how) -> Story:
     return Story(spec.method.name, spec.method.name.upper(), spec.scenario, state, series, series.configs[-1], "λ")
 
 
-def test_nothing_is_said_before_there_is_a_number():
+def test_a_live_run_has_its_sentence_before_there_is_a_number():
     spec = experiment()[0]
-    assert explain([Story("finetune", "F", "domain", "queued", Series("r"), (None, None))]) == []
+    waiting = Story("finetune", "F", "domain", "queued", Series("r"), (None, None))
+    assert explain([waiting]) == ["**F** has not begun; there is no number yet."]
+    assert explain([waiting._replace(state="cancelled")]) == []
     assert "nothing to forget yet" in explain([story(spec, "running", until=0.5)])[0]
+
+
+def test_while_others_train_a_finished_run_keeps_its_sentence():
+    plain, replay = (story(s) for s in experiment("finetune", "er", seeds=5))
+    training = replay._replace(state="running", series=story(experiment("er", seeds=5)[0], "running", until=2.5).series)
+    alone, both = explain([plain]), explain([plain, training])
+    assert "task 3 of 5" in both[0] and both[1:] == alone
+    assert len(explain([plain, replay])) == 2  # and as many when all are over
 
 
 def test_while_training_the_largest_drop_is_named():
