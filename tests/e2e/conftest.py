@@ -59,6 +59,14 @@ def server(browser, tmp_path_factory) -> Iterator[Server]:
         made.stop()
 
 
+@pytest.fixture(autouse=True)
+def cancels_what_it_left(request) -> Iterator[None]:
+    """A test that failed half-way must not leave the next one queued behind its run."""
+    yield
+    if "server" in request.fixturenames:
+        request.getfixturevalue("server").cancel_all()
+
+
 @pytest.fixture
 def fresh_server(browser, tmp_path) -> Iterator[Server]:
     """A server of this test alone, that nobody has opened a page of."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from clcore.store import RunRow, Store, open_store
+from clcore.store import LIVE, RunRow, Store, open_store
 
 ROOT = Path(__file__).parents[2]
 OVER = ("finished", "failed", "cancelled")
@@ -104,6 +104,10 @@ class Server:
             seconds=seconds,
             why=lambda: [(r.method, r.state, r.position, r.error) for r in self.rows(experiment)],
         )
+
+    def cancel_all(self) -> None:
+        for row in self.store.runs(states=LIVE):
+            self.store.want(row.id, "cancel")
 
     def warm(self) -> None:
         """Waits until a spare worker is ready, so that what follows measures a click and not an import."""

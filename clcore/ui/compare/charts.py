@@ -35,21 +35,21 @@ def show(found: Sequence[Group], labels: Names) -> None:
 def _accuracy(found: Sequence[Group], labels: Names) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", key="compare-view"):
         points = st.segmented_control(
-            _("Points"), [ENDS, LIVE], key="points", required=True,
+            _("Points"), [ENDS, LIVE], default=st.session_state["points"], key="points", required=True,
             format_func={ENDS: _("ends of tasks"), LIVE: _("while training")}.get,
         )  # fmt: skip
         over = st.segmented_control(
-            _("Over"), AXES, key="over", required=True,
+            _("Over"), AXES, default=st.session_state["over"], key="over", required=True,
             format_func={"tasks": _("tasks"), "examples": _("examples"), "seconds": _("time")}.get,
         )  # fmt: skip
         smoothing = st.session_state["smooth"] = st.session_state.get("smooth", SMOOTHINGS[0])  # also while it is not drawn
         if points == LIVE:
             smoothing = st.select_slider(
-                _("Smoothing"), SMOOTHINGS, key="smooth", width=170, format_func=lambda w: f"{w:g}",
+                _("Smoothing"), SMOOTHINGS, smoothing, key="smooth", width=170, format_func=lambda w: f"{w:g}",
                 help=_("Weight of the past in an exponential moving average of each seed's curve."),
             )  # fmt: skip
-        seeds = st.toggle(_("seeds"), key="lines")
-        band = st.toggle(_("95 % bands"), key="bands")
+        seeds = st.toggle(_("seeds"), st.session_state["lines"], key="lines")
+        band = st.toggle(_("95 % bands"), st.session_state["bands"], key="bands")
     left, right = st.columns(2)
     with left, st.container(border=True, height="stretch", key="averages"):
         st.markdown(f"**{_('Average accuracy over the tasks seen')}**")
@@ -202,7 +202,8 @@ def _difference_matrix(found: Sequence[Group], labels: Names) -> None:
 
 
 def _forest(found: Sequence[Group], labels: Names) -> tuple[str, list[Difference]]:
-    metric = st.selectbox(_("Every pair, in one metric"), METRICS, key="metric", format_func=tables.metric_title)
+    metric = st.selectbox(_("Every pair, in one metric"), METRICS, METRICS.index(st.session_state["metric"]), key="metric",
+                          format_func=tables.metric_title)
     corrected = paired_differences(found, metric)
     drawn = [d for d in corrected if d.mean is not None]
     if drawn:

@@ -409,10 +409,9 @@ def _told(step: Step, mine: Prediction, rows: list[RunRow]) -> None:
 
 
 def _presenter(store: Store, lesson: Lesson, question: str, asked: Question) -> None:
-    value("class")
     with st.expander(_("For a class, and presenter's notes"), icon=":material/co_present:"):
         st.text_input(
-            _("Name of the class"), key=key("class"), max_chars=LONGEST_NAME, width=300,
+            _("Name of the class"), value("class"), key=key("class"), max_chars=LONGEST_NAME, width=300,
             help=_("Everybody who opens the lesson with this name predicts with the class; all predictions can be shown "
                    "together."),
         )  # fmt: skip

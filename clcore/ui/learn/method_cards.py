@@ -60,9 +60,8 @@ def try_it(card: MethodCard) -> dict[str, list[str]]:
 
 
 def _gallery() -> None:
-    value("search")
     search = st.text_input(
-        _("Search the methods"), key=key("search"), icon=":material/search:", width=420,
+        _("Search the methods"), value("search"), key=key("search"), icon=":material/search:", width=420,
         placeholder=_("a name, an idea, an author …"),
     )  # fmt: skip
     cards = found(search)

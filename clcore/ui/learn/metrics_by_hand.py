@@ -54,15 +54,13 @@ def metrics_by_hand() -> None:
           "move, and why.")
     )  # fmt: skip
     names = titles()
-    value("metric")
-    value("untrained")
     left, right = st.columns([5, 6], gap="large")
     with left:
         R = _editor()
         fractions = [[None if v is None else v / 100 for v in row] for row in R]
         every = worked(fractions)
-        chosen = st.selectbox(_("Mark the cells that enter"), list(names), key=key("metric"),
-                              format_func=lambda name: names[name][0])  # fmt: skip
+        chosen = st.selectbox(_("Mark the cells that enter"), list(names), list(names).index(value("metric")),
+                              key=key("metric"), format_func=lambda name: names[name][0])  # fmt: skip
         live_plot(
             marked_matrix(fractions, every[chosen].cells, row0=value("untrained") or chosen == "fwt"), key="worked-matrix",
             alt=_("The matrix above as colours; framed: the cells that {metric} is computed from.").format(
@@ -93,7 +91,7 @@ def _worked(one: Worked, title: str, idea: str, *, marked: bool) -> None:
 
 def _editor() -> Percents:
     """The table; returns R with row 0, in percent, None where there is no usable number."""
-    st.toggle(_("Untrained network (row 0), for forward transfer"), key=key("untrained"))
+    st.toggle(_("Untrained network (row 0), for forward transfer"), value("untrained"), key=key("untrained"))
     first = 0 if value("untrained") else 1
     link, state = value("R"), st.session_state
     editor = f"worked-editor-{state.setdefault('worked-edition', 0)}-{first}"

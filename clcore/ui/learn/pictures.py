@@ -20,8 +20,8 @@ def pictures() -> None:
     """The chosen picture."""
     titles = {"cone": _("Which steps hurt nobody? GEM and A-GEM"), "valleys": _("Springs between two valleys: EWC")}
     value("picture")
-    chosen = st.segmented_control(_("Picture"), list(titles), key=key("picture"), required=True,
-                                  format_func=titles.get, label_visibility="collapsed")  # fmt: skip
+    chosen = st.segmented_control(_("Picture"), list(titles), default=value("picture"), key=key("picture"),
+                                  required=True, format_func=titles.get, label_visibility="collapsed")  # fmt: skip
     (_cone if chosen == "cone" else _valleys)()
 
 
@@ -36,7 +36,7 @@ def _cone() -> None:
               "away from that task's own gradient, and raises it beyond. Turn the gradients and see what is left.")
         )  # fmt: skip
         value("past")
-        n = st.segmented_control(_("Past tasks"), [2, 3], key=key("past"), required=True)
+        n = st.segmented_control(_("Past tasks"), [2, 3], default=value("past"), key=key("past"), required=True)
         g = at_angle(_angle("g", _("g: the step that the new task asks for, degrees")))
         past = [at_angle(_angle(f"g{k}", _("gradient of past task {k}, degrees").format(k=k))) for k in range(1, n + 1)]
     with chart:
@@ -55,9 +55,8 @@ def _cone() -> None:
 
 
 def _angle(name: str, label: str) -> int:
-    value(name)
     low, high = RANGES[name]
-    return st.slider(label, low, high, key=key(name), format="%d°")
+    return st.slider(label, low, high, value(name), key=key(name), format="%d°")
 
 
 def cone_table(g: Vector, past: list[Vector]) -> pd.DataFrame:
@@ -119,14 +118,13 @@ def _valleys() -> None:
             _("Two weights, two tasks. Training on A has ended in its valley (blue). Now B is trained (orange-red): without "
               "springs the network walks into B's minimum. EWC hooks springs to both weights, stiff where A's valley is steep.")
         )  # fmt: skip
-        for name in ("lambda", "turn", "springs"):
-            value(name)
-        if st.session_state[key("lambda")] not in STRENGTHS:  # from a link
-            st.session_state[key("lambda")] = min(STRENGTHS, key=lambda s: abs(s - st.session_state[key("lambda")]))
-        strength = st.select_slider(_("λ: how stiff the springs are"), STRENGTHS, key=key("lambda"),
+        if value("lambda") not in STRENGTHS:  # from a link
+            st.session_state[key("lambda")] = min(STRENGTHS, key=lambda s: abs(s - value("lambda")))
+        strength = st.select_slider(_("λ: how stiff the springs are"), STRENGTHS, value("lambda"), key=key("lambda"),
                                     format_func=lambda s: f"{s:g}")  # fmt: skip
-        turn = st.slider(_("How far A's valley is turned, degrees"), -90, 90, key=key("turn"), format="%d°")
-        kind = st.radio(_("Springs"), list(kinds), key=key("springs"), format_func=kinds.get)
+        turn = st.slider(_("How far A's valley is turned, degrees"), -90, 90, value("turn"), key=key("turn"), format="%d°")
+        kind = st.radio(_("Springs"), list(kinds), list(kinds).index(value("springs")), key=key("springs"),
+                        format_func=kinds.get)
     v = Valleys(turn_a=turn)
     with controls:
         said = valleys_sentence(v, strength, kind)

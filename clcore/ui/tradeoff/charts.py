@@ -109,9 +109,9 @@ def compute(shown: Shown, fold: Folded) -> None:
     frame = fold.frame
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**{_('Accuracy against compute')}**", width="content")
-        st.session_state.setdefault("compute", COMPUTE[0])
+        present = st.session_state.setdefault("compute", COMPUTE[0])
         by = st.segmented_control(
-            _("Compute"), COMPUTE, required=True, key="compute", label_visibility="collapsed",
+            _("Compute"), COMPUTE, default=present, required=True, key="compute", label_visibility="collapsed",
             format_func={"gradient_samples": _("gradient samples"), "relative_time": _("time")}.get,
         )  # fmt: skip
     live_plot(
@@ -145,8 +145,8 @@ def strength(shown: Shown, fold: Folded) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.markdown(f"**{_('What the strength does')}**", width="content")
         words = {name: path_words(path) for name, path in swept.items()}
-        name = st.selectbox(_("Method"), list(swept), key="sweep", format_func=words.get, width=260,
-                            label_visibility="collapsed")  # fmt: skip
+        name = st.selectbox(_("Method"), list(swept), list(swept).index(st.session_state["sweep"]), key="sweep",
+                            format_func=words.get, width=260, label_visibility="collapsed")  # fmt: skip
     path = swept[name]
     curve, picked = fold.once(("sweep", name), lambda: (sweep(path), chosen(path)))
     symbol = next(card for card in cards_of(path.method) if card.strength).strength.symbol

@@ -81,7 +81,8 @@ def choose(store: Store) -> Shown | None:
     left, right = st.columns([1, 1], vertical_alignment="bottom")
     with left:
         name = st.selectbox(
-            _("Benchmark and scenario"), list(streams), key="stream", format_func=lambda s: _stream_words(*streams[s]),
+            _("Benchmark and scenario"), list(streams), list(streams).index(st.session_state["stream"]), key="stream",
+            format_func=lambda s: _stream_words(*streams[s]),
             help=_("Scenarios ask for different things: results of two of them never share a chart."),
         )  # fmt: skip
     benchmark, scenario, _n = streams[name]
@@ -95,7 +96,8 @@ def choose(store: Store) -> Shown | None:
         if len(groups) > 1:
             words = _condition_words(groups)
             st.selectbox(
-                _("Conditions"), list(groups), key="conditions", format_func=words.get,
+                _("Conditions"), list(groups), list(groups).index(st.session_state["conditions"]), key="conditions",
+                format_func=words.get,
                 help=_("Results under other conditions cannot be ranked together, so they are shown one at a time."),
             )  # fmt: skip
     return under(found, benchmark, scenario, groups[st.session_state["conditions"]])

@@ -32,8 +32,9 @@ def closer(shown: Shown, fold: Folded) -> None:
         st.caption(_("There is no configuration '{name}' among these results.").format(name=wanted))
         st.session_state["point"] = wanted = ""
     st.session_state.setdefault("point", "")
+    names = ["", *rows]
     st.selectbox(
-        _("Look closer at a configuration: click a point, or choose it here"), ["", *rows], key="point",
+        _("Look closer at a configuration: click a point, or choose it here"), names, names.index(wanted), key="point",
         format_func=lambda name: f"{rows[name].title} {rows[name].label}".strip() if name else _("none"),
     )  # fmt: skip
     name = st.session_state["point"]
