@@ -44,8 +44,9 @@ LEGENDS = """() => [...document.querySelectorAll('.st-key-panels .legend')].map(
 
 def test_a_legend_comes_back_to_its_place_in_a_window_that_was_narrow(server, new_page, shown):
     lab = new_page(server, x=shown)
-    lab.first_point()
-    before = lab.until(lambda: lab.page.evaluate(LEGENDS))
+    lab.until(lambda: len(lab.page.evaluate(LEGENDS)) == 4)  # one a panel: all are drawn
+    lab.settle()
+    before = lab.page.evaluate(LEGENDS)
     lab.page.set_viewport_size({"width": 390, "height": 1000})
     lab.until(lambda: lab.page.evaluate(LEGENDS) != before)
     lab.page.set_viewport_size({"width": 1400, "height": 1000})
