@@ -182,7 +182,7 @@ def _same_memory(a: Entry, b: Entry) -> bool:
 def _same_compute(a: Entry, b: Entry) -> bool:
     """Whether, under equal compute, both came to the same gradient samples within 5 %, setting by setting.
 
-    Whole epochs are coarse: with few of them a budget may be missed by more, and then results are not comparable.
+    A method that trains in whole epochs may miss a budget by more, and then results are not comparable.
     """
     if a.spec.gradient_samples is None or b.spec.gradient_samples is None:
         return True

@@ -364,7 +364,7 @@ def _is_difference(name: str, cards: Sequence[Mapping[str, str]]) -> bool:
 def _fitted(group: Group) -> str:
     """The epochs trained, where equal compute has changed them."""
     trained = {row.result.get("epochs") for row in group.rows} - {None}
-    return ", ".join(map(str, sorted(trained))) or str(group.spec.epochs)
+    return ", ".join(f"{epochs:g}" for epochs in sorted(trained)) or str(group.spec.epochs)
 
 
 def _is_strength(spec: RunSpec, part: str, name: str) -> bool:

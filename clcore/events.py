@@ -36,7 +36,7 @@ class RunStarted(_Event):
     scenario: str
     tasks: list[str] = Field(description="a short name per task, in order, for a chart (T)")
     replicas: list[ReplicaInfo] = Field(description="(K)")
-    epochs: int
+    epochs: int | float = Field(description="passes over a task; equal compute may cut the last one short")
     chance: list[list[float | None]] = Field(
         description="(T+1, T): chance level of each cell of the accuracy matrix; None where the cell has no meaning"
     )

@@ -9,11 +9,17 @@ they came to hold, is what an example costs in bytes; what they keep beside thei
 memory, and the empty one's is that without (GEM keeps gradients only where there is something to take gradients of). The
 dearest setting decides, in whatever order they were asked for. One that diverges has stopped counting and does not.
 
+An epoch may be cut short, the same share of every task's: a method that costs twice as much as fine-tuning sees half of each
+task in a budget of one epoch, as computational budgets do elsewhere (Prabhu et al., "Computationally Budgeted Continual
+Learning: What Does Matter?", CVPR 2023). Where a method takes epochs apart (`whole_epochs`), and on a stream without
+boundaries, they stay whole.
+
 The trials are thrown away; neither touches a generator of the run.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,13 +34,20 @@ from clcore.spec import RunSpec
 
 _TRIAL_MEMORY = 20  # examples, and twice as many
 _MOST_EPOCHS = 10_000
+_FEWEST_EPOCHS = 0.1  # a method whose other work takes all of the budget still trains a little, and says what it reached
 
 
 class Fitted(NamedTuple):
-    """The run as it is trained, and a sentence on what the budgets came to."""
+    """The run as it is trained, a sentence on what the budgets came to, and the share of its epochs' steps that is taken."""
 
     run: RunSpec
     note: str
+    share: float = 1.0
+
+    @property
+    def epochs(self) -> int | float:
+        """Passes over a task: 4, or 3.6 where the last is cut short."""
+        return self.run.epochs if self.share == 1 else round(self.run.epochs * self.share, 4)
 
 
 class OverBudget(RequestError):
@@ -61,17 +74,20 @@ def over_budget(misfits: Sequence[OverBudget]) -> RequestError:
 
 def fitted(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Control) -> Fitted:
     """`run` with the epochs and the memory that its budgets allow. Raises RequestError where none does."""
-    notes = []
+    notes, share = [], 1.0
     if run.memory_bytes is not None:
         run, note = _fit_memory(run, benchmark, stream, control)
         notes.append(note)
     if run.gradient_samples is not None:
-        run, note = _fit_epochs(run, benchmark, stream, control)
+        epochs, note = _fit_epochs(run, benchmark, stream, control)
+        run = run.model_copy(update={"epochs": math.ceil(epochs)})
+        share = epochs / run.epochs
         notes.append(note)
-    return Fitted(run.model_copy(update={"gradient_samples": None, "memory_bytes": None}), " ".join(notes))
+    return Fitted(run.model_copy(update={"gradient_samples": None, "memory_bytes": None}), " ".join(notes), share)
 
 
-def _fit_epochs(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Control) -> tuple[RunSpec, str]:
+def _fit_epochs(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Control) -> tuple[float, str]:
+    """The passes over a task that the budget allows; their number is whole where a method or the stream needs whole ones."""
     wanted = run.gradient_samples
     if wanted == "fine-tuning":
         wanted = run.epochs * sum(int(task.train.lengths[0]) for task in stream.tasks)
@@ -81,13 +97,18 @@ def _fit_epochs(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Con
     _check_survivors(run, pairs)
     # Of the first epochs with all that is done once, and of each further one:
     costs = [(one.samples, max(0, two.samples - one.samples) / unit) for one, two in pairs]
-    fits = [round((wanted - one + unit * each) / each) for one, each in costs if each > 0]
-    epochs = max(1, min(_MOST_EPOCHS, *fits)) if fits else run.epochs
+    fits = [(wanted - one + unit * each) / each for one, each in costs if each > 0]
+    if not fits:
+        epochs = run.epochs
+    elif unit > 1 or stream.course is not None:
+        epochs = max(1, round(min(_MOST_EPOCHS, *fits)))
+    else:
+        epochs = _cut(max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, *fits)))
     takes = [one + (epochs - unit) * each for one, each in costs]
     reached = _from_to(readable_count(min(takes)), readable_count(max(takes)))
     if fits:
         note = (
-            f"{epochs} epoch{'s' if epochs > 1 else ''}: {reached} gradient samples for a budget of "
+            f"{epochs:g} epoch{'' if epochs == 1 else 's'}: {reached} gradient samples for a budget of "
             f"{readable_count(wanted)}"
         )
         note += f", fitted to the dearest of {len(costs)} settings." if min(takes) < max(takes) else "."
@@ -96,7 +117,12 @@ def _fit_epochs(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Con
             f"{run.method.name} takes {reached} gradient samples whatever the epochs: they cannot fit it to a budget of "
             f"{readable_count(wanted)}."
         )
-    return run.model_copy(update={"epochs": epochs}), note + _lost(len(trials[0]) - len(pairs), len(trials[0]))
+    return epochs, note + _lost(len(trials[0]) - len(pairs), len(trials[0]))
+
+
+def _cut(epochs: float) -> float:
+    """Epochs as they are told: in hundredths, or with three digits where there are few."""
+    return round(epochs, 2) if epochs >= 1 else round(epochs, 3)
 
 
 def _fit_memory(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Control) -> tuple[RunSpec, str]:

@@ -115,9 +115,12 @@ class Learner:
         report: Callable[[Event], Any],
         control: Control,
         overall: Callable[[Learner, float], tuple[float, int, float]] | None = None,
+        share: float = 1.0,
     ):
-        """`overall` turns a group's position into the whole run's, and says what all groups have trained (samples, seconds)."""
+        """`overall` turns a group's position into the whole run's, and says what all groups have trained (samples, seconds).
+        Of phases that take the run's epochs, `share` of the steps are trained (see fitting.py)."""
         self.run, self.members, self.report, self.control = run, list(members), report, control
+        self.share = share
         self.overall = overall or (
             lambda learner, position: (position, learner.counters.train_samples, learner.counters.train_seconds)
         )
@@ -188,6 +191,7 @@ class Learner:
             (task.index,) if phase.tasks is None else phase.tasks,
             batch_size=self.run.batch_size,
             epochs=1 if passing else phase.epochs or self.run.epochs,
+            share=1.0 if passing or phase.epochs else self.share,
             generators=self.generators,
             active=active,
             widths=network.widths,

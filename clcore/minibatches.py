@@ -29,7 +29,8 @@ _STEPS, _MOST_FLOATS = 5, 1 << 23
 
 
 class MiniBatches:
-    """The mini-batches of one phase: `epochs` passes over the training splits of `tasks`, or over `splits` of them.
+    """The mini-batches of one phase: `epochs` passes over the training splits of `tasks`, or over `splits` of them; or a share
+    of these steps, so that the last pass is cut short, and one at least.
 
     steps     (K,) gradient steps each replica takes; 0 for those that are not `active`
     seen      (K,) examples of the stream that have entered a gradient step so far
@@ -43,6 +44,7 @@ class MiniBatches:
         *,
         batch_size: int,
         epochs: int,
+        share: float = 1.0,
         generators: Generators,
         active: Tensor,
         widths: tuple[int, ...],
@@ -58,12 +60,18 @@ class MiniBatches:
         self.rows = aligned_rows(batch_size, widths)
         self.splits: list[Split] = [stream.tasks[t].train for t in tasks] if splits is None else list(splits)
         self.lengths = sum(split.lengths.cpu() for split in self.splits)
-        self.steps = torch.where(active.cpu(), epochs * ((self.lengths + batch_size - 1) // batch_size), 0)
+        steps = epochs * ((self.lengths + batch_size - 1) // batch_size)
+        if share < 1:
+            steps = torch.minimum(steps, (share * steps.double()).round().long().clamp(min=1))
+        self.steps = torch.where(active.cpu(), steps, 0)
         self.seen = torch.zeros(len(self.steps), dtype=torch.float64)
         self.counts_in = torch.ones(len(self.steps), dtype=torch.float64)
         self._current = torch.zeros(len(self.steps), dtype=torch.float64)
         self._generators = generators
-        self._queues = [_Queue(int(n), batch_size, self.rows, stream.augmentation, in_order) for n in self.lengths]
+        self._queues = [
+            _Queue(int(n), int(limit), batch_size, self.rows, stream.augmentation, in_order)
+            for n, limit in zip(self.lengths, self.steps, strict=True)
+        ]
         self._fresh = self.splits[0].fresh if in_order else None
         self._present = present
         all_new = known is None or (self.tasks == (present,) and not bool(known.any()))
@@ -147,13 +155,16 @@ class MiniBatches:
 
 
 class _Queue:
-    """One replica's positions, pass after pass, handed out in padded steps; with an augmentation, each with a view."""
+    """One replica's positions, pass after pass, handed out in padded steps; with an augmentation, each with a view.
+
+    limit  steps with examples that will be asked for: the last one ends its pass
+    """
 
     def __init__(
-        self, length: int, batch_size: int, rows: int, augmentation: Augmentation | None, in_order: bool = False
+        self, length: int, limit: int, batch_size: int, rows: int, augmentation: Augmentation | None, in_order: bool = False
     ):
         self.in_order = in_order
-        self.length, self.batch_size, self.rows = length, batch_size, rows
+        self.length, self.limit, self.batch_size, self.rows = length, limit, batch_size, rows
         self.augmentation = augmentation
         self.steps_per_pass = -(-length // batch_size)
         self.taken = 0
@@ -181,7 +192,7 @@ class _Queue:
             if self._views is not None:
                 views[done : done + n] = self._views[within : within + n]
             epochs[done : done + n] = [epoch] * n
-            ends[done + n - 1] = within + n == self.steps_per_pass
+            ends[done + n - 1] = within + n == self.steps_per_pass or self.taken + n == self.limit
             done += n
             self.taken += n
         return positions.flatten(), weight, epochs, ends, views.flatten(0, 1)

@@ -94,7 +94,10 @@ class _Session:
         groups = self._saved["groups"] if self._saved else planned
         for members in groups:
             self.control.at_step()
-            self.learners.append(Learner(self.fitted.run, members, benchmark, report, self.control, self._overall))
+            learner = Learner(
+                self.fitted.run, members, benchmark, report, self.control, self._overall, self.fitted.share
+            )
+            self.learners.append(learner)
         if run.optimizer_state == "keep" and self.learners[0].method.freezes:
             raise RequestError(
                 f"{run.method.name} freezes weights and needs fresh optimizers; choose --optimizer-state reset."
@@ -105,7 +108,7 @@ class _Session:
         if self.run.gradient_samples is None and self.run.memory_bytes is None:
             return Fitted(self.run, "")
         if self._saved:
-            return Fitted(from_json(RunSpec, self._saved["fitted"]), "")
+            return Fitted(from_json(RunSpec, self._saved["fitted"]), "", self._saved.get("share", 1.0))
         if known is not None:
             return known
         self.report(Preparing(message="Measuring what the budget allows", share=None))
@@ -196,7 +199,7 @@ class _Session:
                 ReplicaInfo(seed=r.seed, strength=r.strength, memory=r.memory, digest=digest)
                 for r, digest in self.replicas
             ],
-            epochs=self.fitted.run.epochs,
+            epochs=self.fitted.epochs,
             chance=chance_levels(self.stream),
             test_examples=[int(task.test.lengths.min()) for task in self.stream.tasks],
             train_examples=[int(task.train.lengths.min()) for task in self.stream.tasks],
@@ -254,7 +257,7 @@ class _Session:
         return {
             "method": self.run.method.name,
             "status": status,
-            "epochs": self.fitted.run.epochs,
+            "epochs": self.fitted.epochs,
             "note": self._note(),
             "train_samples": sum(c.train_samples for c in counters),
             "train_seconds": sum(c.train_seconds for c in counters),
@@ -274,6 +277,7 @@ class _Session:
             "version": _CHECKPOINT_VERSION,
             "spec": self.run.model_dump_json(),
             "fitted": self.fitted.run.model_dump_json(),
+            "share": self.fitted.share,
             "tasks": seen,
             "device": self.device.type,
             "groups": [learner.members for learner in self.learners],

@@ -25,7 +25,7 @@ def per_task_figure(
     *,
     chance: Sequence[float | None] = (),
     position: float | None = None,
-    epochs: int = 1,
+    epochs: float = 1,
     x: str = "tasks",
     revision: str = "",
     height: int = 320,

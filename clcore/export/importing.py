@@ -60,7 +60,7 @@ class _Result(_Checked):
     status: Literal["finished"]
     train_seconds: float = Field(ge=0)
     train_cpu_seconds: float = Field(ge=0)
-    epochs: int | None = None
+    epochs: int | float | None = None
     protocol: _Protocol | None = None
     replicas: list[_Replica] = Field(min_length=1)
 

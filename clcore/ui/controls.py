@@ -291,8 +291,8 @@ def _budget_controls(default: dict[str, Any]) -> dict[str, Any]:
     equal = st.toggle(
         _("Equal compute"), start(default, "equal"), key="equal",
         help=_("Every method gets about as many gradient samples as fine-tuning takes in the epochs given: one that "
-               "replays, or looks at its data again, trains fewer epochs, but at least one. What an epoch of a method costs "
-               "is measured before it trains. The result states the number that was reached."),
+               "replays, or looks at its data again, trains fewer epochs, or a part of one. What an epoch of a method costs is "
+               "measured before it trains. The result states the number that was reached."),
     )  # fmt: skip
     bytes_ = st.number_input(
         _("Equal memory, in bytes"), key="bytes", **_range("bytes"), value=start(default, "bytes"), step=1000,

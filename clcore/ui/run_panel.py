@@ -99,7 +99,7 @@ def curves(
     tasks: tuple[str, ...],
     position: float | None,
     x: str,
-    epochs: int,
+    epochs: float,
     language: str,
     blur: float | None,
     _series: Series,
