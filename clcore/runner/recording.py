@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from clcore import events as ev
 from clcore.control import Control
-from clcore.errors import Cancelled, LabError, RequestError, StoreError
+from clcore.errors import Cancelled, DataError, LabError, RequestError, StoreError
 from clcore.events import Event
 from clcore.runner.exits import CANCELLED, FAILED, FINISHED, GONE, UNRECORDED
 from clcore.settings import settings
@@ -222,8 +222,9 @@ class RecordedRun:
             self._recorder.discard()
             return ev.RunFailed(message=str(failure))
         except LabError as error:
-            wrong = isinstance(error, RequestError)  # its sentence says what to change; where it was noticed does not help
-            trace = tracebacks.format_exc() if error.__cause__ and not wrong else ""
+            told = isinstance(error, RequestError | DataError)  # says what to do; where it was noticed does not help
+            trace = tracebacks.format_exc() if error.__cause__ and not told else ""
+            wrong = isinstance(error, RequestError)
             return ev.RunFailed(message=str(error), traceback=trace[-LONGEST_TRACEBACK:], bad_request=wrong)
         except Exception as error:
             trace = tracebacks.format_exc()

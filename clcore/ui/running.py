@@ -137,7 +137,7 @@ def _regions(rows: Sequence[RunRow], series: dict[str, Series]) -> None:
 def _status(rows: Sequence[RunRow]) -> None:
     state = states.overall(rows)
     with st.container(horizontal=True, vertical_alignment="center", key="status"):
-        states.badge(state)
+        states.experiment_badges(rows)
         st.markdown(f"**{headline([row.spec for row in rows])}**", width="content")
         st.caption(_clock(rows, state), width="content")
     with st.container(key="progress"):  # always there: what comes and goes above a chart would draw it anew

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -44,6 +45,17 @@ def plain_mark(state: str) -> str:
 def badge(state: str, note: str = "") -> None:
     look = face(state)
     st.badge(f"{look.word} · {note}" if note else look.word, icon=look.icon, color=look.color)
+
+
+def experiment_badges(rows: Sequence[RunRow]) -> None:
+    """An experiment's state; of one that is over with several outcomes each, and how many runs have it."""
+    outcomes = Counter(row.state for row in rows)
+    if is_live(rows) or len(outcomes) == 1:
+        badge(overall(rows))
+        return
+    for state in ("finished", "failed", "cancelled"):
+        if n := outcomes[state]:
+            badge(state, _("{n} of {total}").format(n=n, total=len(rows)))
 
 
 def overall(rows: Sequence[RunRow]) -> str:

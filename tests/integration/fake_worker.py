@@ -11,7 +11,7 @@ import sys
 import time
 
 from clcore import events as ev
-from clcore.errors import TrainingError
+from clcore.errors import DataError
 from clcore.runner import worker
 from clcore.settings import settings
 
@@ -28,7 +28,7 @@ def train(run, *, data_dir, report, control, checkpoint):
     pause = 0.01 if "slow" in wanted else 0.002
     state = {"task": 0, "seq": 0, "sum": run.grid.seeds[0]}
     if "refuse" in wanted:
-        raise TrainingError("The data set is not here; fetch it first.")
+        raise DataError("The data set is not here; fetch it first.") from OSError("no network")
     if "prepare" in wanted:
         control.at_step()
     if checkpoint.exists():

@@ -226,6 +226,15 @@ def test_failed_gives_the_sentence_and_folds_the_traceback(app, store):
     assert "Traceback …" in [c.value for c in at.code] and any("Details" in e.label for e in at.expander)
 
 
+def test_one_failure_among_others_is_counted(app, store):
+    done, failed = experiment("finetune", "ewc")
+    name = store.run(play(store, done)).experiment
+    (failed,) = store.add([failed], experiment=name)
+    store.end(failed, ev.RunFailed(message="It keeps more than the budget."))
+    told = words(app(x=name))
+    assert "finished · 1 of 2" in told and "failed · 1 of 2" in told
+
+
 def test_a_sweep_draws_its_curve(app, store):
     at = app(x=play(store, experiment("ewc", strengths=(0, 10, 100))[0]))
     assert charts(at) == 3 and "what its strength does" in words(at) and "highest average" in words(at)
