@@ -41,7 +41,8 @@ def around_the_switch(row: RunRow, series: Series, config: Config) -> None:
     if st.session_state.get("switch") not in watched:
         st.session_state["switch"] = watched[0]
     task = st.segmented_control(
-        _("The switch to"), watched, key="switch", required=True, format_func=lambda k: f"T{k}",
+        _("The switch to"), watched, default=st.session_state["switch"], key="switch", required=True,
+        format_func=lambda k: f"T{k}",
     )  # fmt: skip
     steps = series.switch(config, task)
     live_plot(

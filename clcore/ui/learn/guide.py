@@ -130,9 +130,11 @@ def _inputs(question: str, asked: Question, locked: Prediction | None) -> Any:
         if locked is not None:
             st.session_state[name] = locked.answer
         labels = {option.name: option.label for option in asked.options}
+        present = st.session_state.get(name)
         return st.radio(
-            _("Your vote"), names, index=None, key=name, format_func=labels.get, disabled=locked is not None
-        )
+            _("Your vote"), names, index=names.index(present) if present in names else None, key=name,
+            format_func=labels.get, disabled=locked is not None,
+        )  # fmt: skip
     found = []
     lowest, start, highest, step = _range(asked)
     if asked.kind == "curve":  # short labels: on a phone all stand in one row
@@ -144,12 +146,12 @@ def _inputs(question: str, asked: Question, locked: Prediction | None) -> Any:
         name = _level(question, k)
         if locked is not None:
             st.session_state[name] = locked.answer[k]
-        st.session_state.setdefault(name, start)
+        present = float(st.session_state.setdefault(name, start))
         with column:
             found.append(
                 st.number_input(
-                    f"{label}, {_('pts') if asked.difference else asked.unit.sign}", lowest, highest, step=step, key=name,
-                    format="%.0f", disabled=locked is not None, width=width,
+                    f"{label}, {_('pts') if asked.difference else asked.unit.sign}", lowest, highest, present, step=step,
+                    key=name, format="%.0f", disabled=locked is not None, width=width,
                 )
             )
     return found
