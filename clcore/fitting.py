@@ -9,10 +9,11 @@ they came to hold, is what an example costs in bytes; what they keep beside thei
 memory, and the empty one's is that without (GEM keeps gradients only where there is something to take gradients of). The
 dearest setting decides, in whatever order they were asked for. One that diverges has stopped counting and does not.
 
-An epoch may be cut short, the same share of every task's: a method that costs twice as much as fine-tuning sees half of each
-task in a budget of one epoch, as computational budgets do elsewhere (Prabhu et al., "Computationally Budgeted Continual
-Learning: What Does Matter?", CVPR 2023). Where a method takes epochs apart (`whole_epochs`), and on a stream without
-boundaries, they stay whole.
+An epoch may be cut short, the same share of every task's: a method that costs twice as much as fine-tuning takes half of the
+steps in a budget of one epoch, as computational budgets do elsewhere (Prabhu et al., "Computationally Budgeted Continual
+Learning: What Does Matter?", CVPR 2023). Steps are what is limited: at a task's end a method may still look at, and keep, any
+example of it. On a stream without boundaries, and where something belongs to the end of an epoch
+(`Method.needs_whole_epochs`), epochs stay whole.
 
 The trials are thrown away; neither touches a generator of the run.
 """
@@ -34,7 +35,7 @@ from clcore.spec import RunSpec
 
 _TRIAL_MEMORY = 20  # examples, and twice as many
 _MOST_EPOCHS = 10_000
-_FEWEST_EPOCHS = 0.1  # a method whose other work takes all of the budget still trains a little, and says what it reached
+_FEWEST_EPOCHS = 0.1  # where a method's other work leaves less it misses the budget anyhow: it trains one, and says so
 
 
 class Fitted(NamedTuple):
@@ -100,10 +101,12 @@ def _fit_epochs(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Con
     fits = [(wanted - one + unit * each) / each for one, each in costs if each > 0]
     if not fits:
         epochs = run.epochs
-    elif unit > 1 or stream.course is not None:
-        epochs = max(1, round(min(_MOST_EPOCHS, *fits)))
+    elif (epochs := min(_MOST_EPOCHS, *fits)) < _FEWEST_EPOCHS:
+        epochs = 1
+    elif stream.course is not None or _needs_whole_epochs(run):
+        epochs = max(1, round(epochs))
     else:
-        epochs = _cut(max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, *fits)))
+        epochs = _cut(epochs)
     takes = [one + (epochs - unit) * each for one, each in costs]
     reached = _from_to(readable_count(min(takes)), readable_count(max(takes)))
     if fits:
@@ -118,6 +121,10 @@ def _fit_epochs(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Con
             f"{readable_count(wanted)}."
         )
     return epochs, note + _lost(len(trials[0]) - len(pairs), len(trials[0]))
+
+
+def _needs_whole_epochs(run: RunSpec) -> bool:
+    return any(registry.methods()[part].needs_whole_epochs(run.method.part_settings(part)) for part in run.method.parts)
 
 
 def _cut(epochs: float) -> float:

@@ -137,8 +137,9 @@ class Learner:
         self._batches: MiniBatches | None = None
         self._charges = torch.zeros(len(replicas), device=self.device)
         self.method = _make_method(
-            run, replicas, self.classifier, self.stream, self.device, control.at_step, self._charge
-        )
+            run, run.epochs if share == 1 else share * run.epochs, replicas, self.classifier, self.stream, self.device,
+            control.at_step, self._charge,
+        )  # fmt: skip
         self.classifier.network = self.method.adapt(network).to(self.device)
         self.method.setup()
         promised = self.method.promises_old_logits()
@@ -459,7 +460,7 @@ def _advance(plan: Plan, result: PhaseResult | None) -> Phase | None:
 
 
 def _make_method(
-    run: RunSpec, replicas: Sequence[Replica], classifier: Classifier, stream, device, pulse, charge
+    run: RunSpec, epochs: float, replicas: Sequence[Replica], classifier: Classifier, stream, device, pulse, charge
 ) -> Method:
     """The run's method, or the composition of its parts; strengths go to the first part that has one."""
     context = Context(
@@ -472,7 +473,7 @@ def _make_method(
         memories=torch.tensor([r.memory or 0 for r in replicas]),
         optimizer=run.optimizer,
         batch_size=run.batch_size,
-        epochs=run.epochs,
+        epochs=epochs,
         device=device,
         pulse=pulse,
         charge=charge,

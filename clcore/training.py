@@ -108,7 +108,8 @@ class _Session:
         if self.run.gradient_samples is None and self.run.memory_bytes is None:
             return Fitted(self.run, "")
         if self._saved:
-            return Fitted(from_json(RunSpec, self._saved["fitted"]), "", self._saved.get("share", 1.0))
+            note, share = self._saved.get("note", ""), self._saved.get("share", 1.0)  # earlier versions saved neither
+            return Fitted(from_json(RunSpec, self._saved["fitted"]), note, share)
         if known is not None:
             return known
         self.report(Preparing(message="Measuring what the budget allows", share=None))
@@ -277,6 +278,7 @@ class _Session:
             "version": _CHECKPOINT_VERSION,
             "spec": self.run.model_dump_json(),
             "fitted": self.fitted.run.model_dump_json(),
+            "note": self.fitted.note,
             "share": self.fitted.share,
             "tasks": seen,
             "device": self.device.type,

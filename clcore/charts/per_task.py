@@ -65,7 +65,7 @@ def per_task_figure(
                 _axis_title(x, blur),
                 range=[0, T * unit],
                 tickvals=(ticks := [k * unit for k in range(T + 1) if T <= FEW_TASKS or k % 5 == 0]),
-                ticktext=[str(t) for t in ticks],
+                ticktext=[f"{t:g}" for t in ticks],
                 showgrid=False,
                 ticks="outside",
                 tickcolor="@border",

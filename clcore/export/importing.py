@@ -60,7 +60,7 @@ class _Result(_Checked):
     status: Literal["finished"]
     train_seconds: float = Field(ge=0)
     train_cpu_seconds: float = Field(ge=0)
-    epochs: int | float | None = None
+    epochs: int | float | None = Field(None, gt=0)
     protocol: _Protocol | None = None
     replicas: list[_Replica] = Field(min_length=1)
 
@@ -191,7 +191,8 @@ def _events(spec: RunSpec, result: dict[str, Any]) -> Sequence[ev.Event]:
         replicas=[
             ev.ReplicaInfo(seed=r["seed"], strength=r["strength"], memory=r["memory"], digest=r["digest"]) for r in replicas
         ],
-        epochs=spec.epochs, chance=[[None] * T for _ in range(T + 1)], test_examples=[], train_examples=[],
+        epochs=result.get("epochs") or spec.epochs,
+        chance=[[None] * T for _ in range(T + 1)], test_examples=[], train_examples=[],
         device=str(stated.get("device") or "unknown"), versions=stated.get("versions") or {}, note="Imported from a file.",
     )  # fmt: skip
     finished = []

@@ -24,7 +24,7 @@ fine-tuning, since μ, ρ and the cuts act without it; with all of them 0 and `i
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -83,6 +83,10 @@ class AGSCL(Method):
     @property
     def static_step(self) -> bool:  # type: ignore[override]
         return self.hyper.prox_every == "step"  # else one step of an epoch is unlike the others
+
+    @classmethod
+    def needs_whole_epochs(cls, settings: dict[str, Any]) -> bool:
+        return settings["prox_every"] == "epoch"  # a whole epoch's pull, whatever was learned in it
 
     def setup(self) -> None:
         self.layers = hidden_layers(self.classifier.network)

@@ -217,6 +217,11 @@ class Method(Stateful):
         return self.keeps_old_logits
 
     @classmethod
+    def needs_whole_epochs(cls, settings: dict[str, Any]) -> bool:
+        """Whether equal compute may not cut an epoch short: something belongs to the end of each."""
+        return cls.whole_epochs > 1
+
+    @classmethod
     def held_parameters(
         cls, settings: dict[str, Any], network: type[Network] | Design, input_shape: Sequence[int], outputs: int,
         hidden: Sequence[int], tasks: int,

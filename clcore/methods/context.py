@@ -22,6 +22,7 @@ class Context:
     A method that computes for longer than a step calls `pulse` now and then: there a person may pause or cancel. What it
     puts through a backward pass outside the loop's own (importance passes, gradients of a memory, virtual steps) it reports
     to `charge`: examples × backward passes, a number or one per replica (K,). Replicas that take no part are left out.
+    `epochs` are the passes over a task; equal compute may cut the last one short (`Method.needs_whole_epochs`).
     """
 
     classifier: Classifier
@@ -33,7 +34,7 @@ class Context:
     memories: Tensor
     optimizer: OptimizerChoice
     batch_size: int
-    epochs: int
+    epochs: float
     device: torch.device
     pulse: Callable[[], None] = lambda: None
     charge: Callable[[Tensor | int], None] = lambda samples: None

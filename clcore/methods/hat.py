@@ -43,6 +43,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +114,10 @@ class HAT(Method):
         self._step = 0
         self._paces: Sequence[Tensor] = ()
         self._free: dict[nn.Parameter, Tensor] | None = None
+
+    @classmethod
+    def needs_whole_epochs(cls, settings: dict[str, Any]) -> bool:
+        return True  # gates are hard at the end of an epoch only
 
     def promises_old_logits(self) -> bool:
         return self.hyper.hard

@@ -291,11 +291,12 @@ def _budget_controls(default: dict[str, Any]) -> dict[str, Any]:
     equal = st.toggle(
         _("Equal compute"), start(default, "equal"), key="equal",
         help=_("Every method gets about as many gradient samples as fine-tuning takes in the epochs given: one that "
-               "replays, or looks at its data again, trains fewer epochs, or a part of one. What an epoch of a method costs is "
-               "measured before it trains. The result states the number that was reached."),
+               "replays, or looks at its data again, trains fewer epochs, or a part of one (DEN, PackNet, CPG and HAT need "
+               "whole ones). What an epoch of a method costs is measured before it trains. The result states "
+               "the number that was reached."),
     )  # fmt: skip
-    bytes_ = st.number_input(
-        _("Equal memory, in bytes"), key="bytes", **_range("bytes"), value=start(default, "bytes"), step=1000,
+    bytes_ = st.number_input(  # with a default other than none it could not be emptied
+        _("Equal memory, in bytes"), key="bytes", **_range("bytes"), value=None, step=1000,
         placeholder=_("none"),
         help=_("What a method may keep beside the network: a rehearsal method fills what its other state leaves with "
                "examples. A method whose state is larger is refused."),
@@ -329,6 +330,8 @@ def _knob_control(key: str, knob: Knob, default: dict[str, Any]) -> Any:
     if knob.divides is not None:
         divisors = [d for d in range(1, knob.divides + 1) if knob.divides % d == 0 and d >= (knob.minimum or 1)]
         return st.select_slider(label, divisors, value=start(default, key, divisors), **common)
+    if default[key] is None:
+        value = None  # any other would keep the number from being emptied
     cast = int if knob.kind == "integer" else float
     low = None if knob.minimum is None else cast(knob.minimum)
     high = None if knob.maximum is None else cast(knob.maximum)

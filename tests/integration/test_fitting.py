@@ -31,9 +31,9 @@ def reached(result) -> set[int]:
         ("joint", 3, 3 * (1 + 2 + 3) * 64),
         (
             "ewc",
-            0.1,
-            3 * 16 + 2 * 64 * 10,
-        ),  # its Fisher information alone is more than the budget: a step a task is the least
+            1,
+            STREAM + 2 * 64 * 10,
+        ),  # its Fisher information alone is more than the budget: it trains one epoch
     ],
 )
 def test_epochs_are_fitted_to_what_fine_tuning_takes(method, epochs, samples):
@@ -68,6 +68,17 @@ def test_one_epoch_of_fine_tuning_is_a_budget_for_every_method(method):
     assert (fitted["epochs"] < 1) == (method not in ("si", "lwf"))
     entries = [Entry(run, ({},), (r["gradient_samples"],)) for run, r in zip(runs, (plain, fitted), strict=True)]
     assert "gradient samples" not in differences(entries)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "whole"),
+    [("hat", {}, True), ("ags-cl", {"ags-cl.prox_every": "epoch"}, True), ("ags-cl", {"ags-cl.prox_every": "step"}, False)],
+)
+def test_what_belongs_to_the_end_of_an_epoch_keeps_epochs_whole(method, settings, whole):
+    case = {"benchmark": "split-digits", "scenario": "task", "live_points": 0}
+    budget = result_of(digits_run("finetune", epochs=1, **case))["gradient_samples"]
+    result = result_of(digits_run(method, settings=settings, gradient_samples=2 * budget + budget // 4, **case))
+    assert result["epochs"] == (2 if whole else 2.25)
 
 
 def test_a_fitted_run_is_the_run_with_these_epochs_bit_for_bit():
@@ -195,7 +206,7 @@ def test_no_bytes_are_no_memory():
 
 
 def test_interrupted_and_resumed_keeps_what_was_fitted(tmp_path, monkeypatch):
-    run = digits_run("er", seeds=(0, 1), epochs=4, gradient_samples="fine-tuning", memory_bytes=20 * EXAMPLE, **SMALL)
+    run = digits_run("er", seeds=(0, 1), epochs=3, gradient_samples="fine-tuning", memory_bytes=20 * EXAMPLE, **SMALL)
     whole, control, checkpoint = result_of(run), Control(), tmp_path / "run.pt"
 
     def report(event):
@@ -207,7 +218,7 @@ def test_interrupted_and_resumed_keeps_what_was_fitted(tmp_path, monkeypatch):
         result_of(run, checkpoint=checkpoint, control=control, report=report)
     monkeypatch.setattr("clcore.training.fitted", lambda *_: pytest.fail("measured again"))
     resumed = result_of(run, checkpoint=checkpoint)
-    assert resumed["epochs"] == whole["epochs"]
+    assert resumed["epochs"] == whole["epochs"] == 1.8 and resumed["note"] == whole["note"] != ""
     assert [r["accuracy_matrix"] for r in resumed["replicas"]] == [r["accuracy_matrix"] for r in whole["replicas"]]
 
 

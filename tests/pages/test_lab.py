@@ -444,6 +444,14 @@ def test_an_unknown_regularizer_in_a_link_is_said(app):
 # ---- equal budgets --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("key", ["bytes", "er.replay_batch"])
+def test_a_number_that_may_be_none_can_be_emptied(app, key):
+    at = app(method=["er"], **{key: 5000})
+    assert at.number_input(key=key).value == 5000
+    at.number_input(key=key).set_value(None).run()
+    assert at.number_input(key=key).value is None and at.query_params.get(key, ["none"])[-1] == "none"
+
+
 def test_equal_budgets_are_in_the_link_and_in_the_runs(app, store):
     at = app(method=["er", "ewc"])
     at.toggle(key="equal").set_value(True).run()

@@ -78,6 +78,8 @@ def test_one_seed_has_no_band_and_says_so():
 
 def test_epochs_stretch_the_axis():
     assert curves(series(), x="epochs", epochs=10)["layout"]["xaxis"]["range"] == [0, 50]
+    cut = curves(series(), x="epochs", epochs=1.1)["layout"]["xaxis"]["ticktext"]  # equal compute may cut an epoch short
+    assert list(cut) == ["0", "1.1", "2.2", "3.3", "4.4", "5.5"]
 
 
 def test_thinning_keeps_the_last_point():
