@@ -19,6 +19,9 @@ FLAGS = (
 )  # fmt: skip
 
 
+FAILED = pytest.StashKey[bool]()
+
+
 def pytest_collection_modifyitems(items):
     here = Path(__file__).parent
     for item in items:
@@ -59,11 +62,18 @@ def server(browser, tmp_path_factory) -> Iterator[Server]:
         made.stop()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
 @pytest.fixture(autouse=True)
-def cancels_what_it_left(request) -> Iterator[None]:
-    """A test that failed half-way must not leave the next one queued behind its run."""
+def leaves_no_run_behind(request) -> Iterator[None]:
+    """A test that fails half-way must not leave the next one queued behind its run."""
     yield
-    if "server" in request.fixturenames:
+    if request.node.stash.get(FAILED, False) and "server" in request.fixturenames:
         request.getfixturevalue("server").cancel_all()
 
 
