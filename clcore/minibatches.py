@@ -30,7 +30,7 @@ _STEPS, _MOST_FLOATS = 5, 1 << 23
 
 class MiniBatches:
     """The mini-batches of one phase: `epochs` passes over the training splits of `tasks`, or over `splits` of them; or a share
-    of these steps, so that the last pass is cut short, and one at least.
+    of these steps, one at least, so that the last pass is cut short: no step ends it.
 
     steps     (K,) gradient steps each replica takes; 0 for those that are not `active`
     seen      (K,) examples of the stream that have entered a gradient step so far
@@ -68,10 +68,7 @@ class MiniBatches:
         self.counts_in = torch.ones(len(self.steps), dtype=torch.float64)
         self._current = torch.zeros(len(self.steps), dtype=torch.float64)
         self._generators = generators
-        self._queues = [
-            _Queue(int(n), int(limit), batch_size, self.rows, stream.augmentation, in_order)
-            for n, limit in zip(self.lengths, self.steps, strict=True)
-        ]
+        self._queues = [_Queue(int(n), batch_size, self.rows, stream.augmentation, in_order) for n in self.lengths]
         self._fresh = self.splits[0].fresh if in_order else None
         self._present = present
         all_new = known is None or (self.tasks == (present,) and not bool(known.any()))
@@ -155,16 +152,13 @@ class MiniBatches:
 
 
 class _Queue:
-    """One replica's positions, pass after pass, handed out in padded steps; with an augmentation, each with a view.
-
-    limit  steps with examples that will be asked for: the last one ends its pass
-    """
+    """One replica's positions, pass after pass, handed out in padded steps; with an augmentation, each with a view."""
 
     def __init__(
-        self, length: int, limit: int, batch_size: int, rows: int, augmentation: Augmentation | None, in_order: bool = False
+        self, length: int, batch_size: int, rows: int, augmentation: Augmentation | None, in_order: bool = False
     ):
         self.in_order = in_order
-        self.length, self.limit, self.batch_size, self.rows = length, limit, batch_size, rows
+        self.length, self.batch_size, self.rows = length, batch_size, rows
         self.augmentation = augmentation
         self.steps_per_pass = -(-length // batch_size)
         self.taken = 0
@@ -192,7 +186,7 @@ class _Queue:
             if self._views is not None:
                 views[done : done + n] = self._views[within : within + n]
             epochs[done : done + n] = [epoch] * n
-            ends[done + n - 1] = within + n == self.steps_per_pass or self.taken + n == self.limit
+            ends[done + n - 1] = within + n == self.steps_per_pass
             done += n
             self.taken += n
         return positions.flatten(), weight, epochs, ends, views.flatten(0, 1)

@@ -59,7 +59,8 @@ def start(default: Mapping[str, Any], key: str, allowed: Collection[Any] | None 
 
     A value set in the session state reaches the browser with one drawing of the page. A browser that is still loading the
     control when the page is drawn again – Run is pressed at once, say – would start from the default and send that back as
-    if it had been chosen. So every drawing names the value.
+    if it had been chosen. So every drawing names the value. (A number that may be none keeps none as its default:
+    Streamlit lets a person empty no other.)
     """
     value = st.session_state.get(key, default[key])
     if allowed is None:
