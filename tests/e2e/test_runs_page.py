@@ -35,7 +35,7 @@ def test_list_open_and_delete(server, new_page, recorded):
     lab.until(lambda: lab.query.get("x") == [recorded])
     lab.first_point()
     lab.shows("finished")
-    assert lab.controls()["method-rehearsal"] == "Experience replay"
+    lab.until(lambda: lab.controls().get("method-rehearsal") == "Experience replay")  # its code may still be loading
 
     lab.page.get_by_role("link", name="Runs").first.click()
     lab.page.locator(f"{GRID} canvas").first.wait_for()
