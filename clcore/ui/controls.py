@@ -17,7 +17,7 @@ from clcore.ui.links import CHOICES, MEMORIES, RANGES, defaults, params_of, stre
 from clcore.ui.method_choice import check_number, compositions, method_choice
 from clcore.ui.presets import presets
 from clcore.ui.text import _, n_
-from clcore.ui.url import adopt, publish, start, start_index
+from clcore.ui.url import adopt, held, held_index, publish
 
 _WORTH_SAYING = 50_000_000  # bytes of a data set in memory
 
@@ -59,7 +59,7 @@ def experiment_form() -> tuple[RunSpec, ...]:
     adopt("lab", "question", values_of)
     questions = presets()
     question = st.selectbox(
-        _("Question"), list(questions), index=start_index({"question": next(iter(questions))}, "question", questions),
+        _("Question"), list(questions), index=held_index({"question": next(iter(questions))}, "question", questions),
         format_func=lambda q: questions[q].question, key="question",
         on_change=_restart_from_question,
     )  # fmt: skip
@@ -67,7 +67,7 @@ def experiment_form() -> tuple[RunSpec, ...]:
     cards = {card.name: card for card in catalogue().benchmarks}
     default = defaults(question)
     benchmark = st.selectbox(
-        _("Benchmark"), list(cards), index=start_index(default, "benchmark", cards), key="benchmark",
+        _("Benchmark"), list(cards), index=held_index(default, "benchmark", cards), key="benchmark",
         format_func=lambda b: cards[b].title, on_change=_restart_from_benchmark,
         help=_("A stream of tasks. Those marked with a cloud are downloaded on first use; the others run offline."),
     )  # fmt: skip
@@ -78,16 +78,16 @@ def experiment_form() -> tuple[RunSpec, ...]:
     found_there = st.empty()  # what lies in that folder depends on the settings below
     scenarios = st.pills(
         _("Scenario (one or more)"), card.scenarios, selection_mode="multi", key="scenario",
-        default=start(default, "scenario", card.scenarios), format_func=_scenario_word,
+        default=held(default, "scenario", card.scenarios), format_func=_scenario_word,
         on_change=_follow_scenario,
         help=_("task: told which task it is at test. domain: not told, same outputs in every task. "
                "class: not told, must choose among all classes. task-free: not even told in training when a task ends; tasks "
                "blend into one another. Several are trained side by side, never mixed."),
     )  # fmt: skip
-    network = st.session_state.get("network", default["network"])
+    network = held(default, "network")
     default = defaults(question, benchmark, scenarios, network)
     knobs = [f"{network}.{knob.name}" for knob in catalogue().network(network).knobs]
-    options = {key.split(".")[1]: st.session_state.get(key, default[key]) for key in knobs}
+    options = {key.split(".")[1]: held(default, key) for key in knobs}
     names = compositions(method_choice(default["method"], scenarios, network, options), default, scenarios)
     chosen = [catalogue().method(part) for part in dict.fromkeys(part for name in names for part in name.split("+"))]
     memories = _memory_control(default, chosen)
@@ -98,13 +98,13 @@ def experiment_form() -> tuple[RunSpec, ...]:
             help=_("None of the chosen methods has a strength. EWC has one."),
         )  # fmt: skip
     seeds = st.slider(
-        _("Seeds"), *RANGES["seeds"], start(default, "seeds"), key="seeds",
+        _("Seeds"), *RANGES["seeds"], held(default, "seeds"), key="seeds",
         help=_("Every seed is a network of its own: other weights, order of examples and stream. Bands and ± are "
                "95 % t-intervals over seeds; they need at least three."),
     )  # fmt: skip
     with st.expander(_("Training"), icon=":material/tune:", key="training-settings"):
         training = _training_controls(
-            default, sgd=st.session_state.get("optimizer", default["optimizer"]) == "sgd", scenarios=scenarios
+            default, sgd=held(default, "optimizer") == "sgd", scenarios=scenarios
         )
     with st.expander(_("Equal budgets"), icon=":material/balance:", key="budget-settings"):
         training |= _budget_controls(default)
@@ -135,7 +135,7 @@ def _own_pictures(card: BenchmarkCard, default: dict[str, Any]) -> dict[str, Any
     """The path of a person's own pictures, right below the benchmark that they are; nothing works without it."""
     knob = next(knob for knob in card.knobs if knob.name == "path")
     path = st.text_input(
-        _("Folder of your pictures"), start(default, "option.path"), key="option.path", placeholder="~/pictures",
+        _("Folder of your pictures"), held(default, "option.path"), key="option.path", placeholder="~/pictures",
         help=knob.help[:1].upper() + knob.help[1:] + ".",
     )  # fmt: skip
     return {"path": path} if path else {}
@@ -172,8 +172,9 @@ def _memory_control(default: dict[str, Any], chosen: Sequence[MethodCard]) -> li
         told = _("The memory is given in bytes, under Equal budgets.")
     else:
         told = _("None of the chosen methods keeps examples. Experience replay does.")
+    offered = _budgets()
     given = st.multiselect(
-        _("Memory, in examples"), _budgets(), default=start(default, "memory", _budgets()), key="memory",
+        _("Memory, in examples"), offered, default=held(default, "memory", offered), key="memory",
         accept_new_options=True, disabled=not used, format_func=str, help=told,
     )  # fmt: skip
     return given if used else list(default["memory"])
@@ -183,19 +184,19 @@ def _strength_control(card: MethodCard, default: dict[str, Any]) -> tuple[float,
     """The strength, and the strengths to sweep (None: no sweep)."""
     knob, name = card.strength, card.name
     label = f"{card.title}: {_('strength')} {knob.symbol}"
-    swept = st.session_state.get(f"{name}.sweep", default[f"{name}.sweep"])
+    swept = held(default, f"{name}.sweep")
     key = f"{name}.strengths" if swept else f"{name}.strength"
-    present = st.session_state.get(key, default[key])
+    present = held(default, key)
     grid = strength_grid(card, *(present if swept else [present]))
     if swept:
         values = st.multiselect(
-            label, grid, default=start(default, f"{name}.strengths", grid), key=f"{name}.strengths",
+            label, grid, default=held(default, f"{name}.strengths", grid), key=f"{name}.strengths",
             format_func=_short, help=knob.help,
         )  # fmt: skip
         strength = default[f"{name}.strength"]
     else:
         strength, values = st.select_slider(
-            label, grid, value=start(default, f"{name}.strength", grid), key=f"{name}.strength",
+            label, grid, value=held(default, f"{name}.strength", grid), key=f"{name}.strength",
             format_func=_short, help=knob.help,
         ), None  # fmt: skip
     st.toggle(
@@ -209,7 +210,7 @@ def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[s
     left, right = st.columns(2, gap="xsmall")
     with left:
         epochs = st.number_input(
-            _("Epochs per task"), key="epochs", **_range("epochs"), value=start(default, "epochs"),
+            _("Epochs per task"), key="epochs", **_range("epochs"), value=held(default, "epochs"),
             help=_("How often every example comes by. A stream without boundaries is gone through once all the same.")
             if "task-free" in scenarios else None,
         )  # fmt: skip
@@ -217,7 +218,7 @@ def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[s
             _("Optimizer"),
             key="optimizer",
             options=CHOICES["optimizer"],
-            index=start_index(default, "optimizer", CHOICES["optimizer"]),
+            index=held_index(default, "optimizer", CHOICES["optimizer"]),
             format_func=str.upper,
         )
         momentum = st.number_input(
@@ -225,16 +226,16 @@ def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[s
             key="momentum",
             **_range("momentum"),
             step=0.1,
-            value=start(default, "momentum"),
+            value=held(default, "momentum"),
             format="%g",
             disabled=not sgd,
             help=None if sgd else _("Momentum belongs to SGD; Adam has its own."),
         )
     with right:
-        batch = st.number_input(_("Batch size"), key="batch", **_range("batch"), value=start(default, "batch"))
-        lr = st.number_input(_("Learning rate"), key="lr", **_range("lr"), step=0.01, value=start(default, "lr"), format="%g")
+        batch = st.number_input(_("Batch size"), key="batch", **_range("batch"), value=held(default, "batch"))
+        lr = st.number_input(_("Learning rate"), key="lr", **_range("lr"), step=0.01, value=held(default, "lr"), format="%g")
         decay = st.number_input(
-            _("Weight decay"), key="decay", **_range("decay"), step=0.0001, value=start(default, "decay"), format="%g"
+            _("Weight decay"), key="decay", **_range("decay"), step=0.0001, value=held(default, "decay"), format="%g"
         )
     network = _network_controls(default)
     classes = "class" in scenarios
@@ -242,7 +243,7 @@ def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[s
         _("Active classes"),
         key="active",
         options=CHOICES["active"],
-        index=start_index(default, "active", CHOICES["active"]),
+        index=held_index(default, "active", CHOICES["active"]),
         disabled=not classes,
         help=_("Over which classes the softmax runs while training: seen so far, all, or the current task's.")
         if classes
@@ -252,11 +253,11 @@ def _training_controls(default: dict[str, Any], sgd: bool, scenarios: Sequence[s
         _("Optimizer state at a new task"),
         key="optimizer-state",
         options=CHOICES["optimizer-state"],
-        index=start_index(default, "optimizer-state", CHOICES["optimizer-state"]),
+        index=held_index(default, "optimizer-state", CHOICES["optimizer-state"]),
     )
     switches = st.number_input(
         _("Steps to watch after a task switch"), key="watch-switches", **_range("watch-switches"),
-        value=start(default, "watch-switches"), step=25,
+        value=held(default, "watch-switches"), step=25,
         help=_("Evaluates after each of the first steps of every task, on a part of the test data. It shows the stability "
                "gap: what old tasks lose in these steps and win back. It takes time and changes no result."),
     )  # fmt: skip
@@ -272,13 +273,13 @@ def _network_controls(default: dict[str, Any]) -> dict[str, Any]:
     """The network, the widths of its hidden layers, and its own settings."""
     cards = {card.name: card for card in catalogue().networks}
     name = st.selectbox(
-        _("Network"), list(cards), index=start_index(default, "network", cards), key="network",
+        _("Network"), list(cards), index=held_index(default, "network", cards), key="network",
         format_func=lambda n: cards[n].title, on_change=_follow_network,
         help="  \n".join(f"**{card.title}**: {card.summary}" for card in cards.values()),
     )  # fmt: skip
     card = cards[name]
     hidden = st.text_input(
-        _("Hidden layers"), key="hidden", value=start(default, "hidden"), disabled=not card.takes_hidden,
+        _("Hidden layers"), key="hidden", value=held(default, "hidden"), disabled=not card.takes_hidden,
         help=_("Units of each fully connected hidden layer, separated by commas, or none.")
         if card.takes_hidden
         else _("This network has none to choose."),
@@ -289,7 +290,7 @@ def _network_controls(default: dict[str, Any]) -> dict[str, Any]:
 
 def _budget_controls(default: dict[str, Any]) -> dict[str, Any]:
     equal = st.toggle(
-        _("Equal compute"), start(default, "equal"), key="equal",
+        _("Equal compute"), held(default, "equal"), key="equal",
         help=_("Every method gets about as many gradient samples as fine-tuning takes in the epochs given: one that "
                "replays, or looks at its data again, trains fewer epochs, or a part of one (DEN, PackNet, CPG and HAT need "
                "whole ones). What an epoch of a method costs is measured before it trains. The result states "
@@ -316,11 +317,11 @@ def _knob_controls(title: str, prefix: str, knobs: Sequence[Knob], default: dict
 def _knob_control(key: str, knob: Knob, default: dict[str, Any]) -> Any:
     label = knob.label + (f", {knob.unit}" if knob.unit else "")
     common = {"key": key, "help": knob.help[:1].upper() + knob.help[1:] + "."}
-    value = start(default, key)
+    value = held(default, key)
     if knob.kind == "flag":
         return st.toggle(label, value, **common)
     if knob.kind == "choice":
-        return st.selectbox(label, knob.choices, index=start_index(default, key, knob.choices), **common)
+        return st.selectbox(label, knob.choices, index=held_index(default, key, knob.choices), **common)
     if knob.kind == "text" and knob.choices:
         offered = [*knob.choices, *({value} - {None, *knob.choices})]
         index = offered.index(value) if value in offered else None
@@ -329,7 +330,7 @@ def _knob_control(key: str, knob: Knob, default: dict[str, Any]) -> Any:
         return st.text_input(label, value, placeholder=_("none") if knob.optional else None, **common) or knob.default
     if knob.divides is not None:
         divisors = [d for d in range(1, knob.divides + 1) if knob.divides % d == 0 and d >= (knob.minimum or 1)]
-        return st.select_slider(label, divisors, value=start(default, key, divisors), **common)
+        return st.select_slider(label, divisors, value=held(default, key, divisors), **common)
     if default[key] is None:
         value = None  # any other would keep the number from being emptied
     cast = int if knob.kind == "integer" else float

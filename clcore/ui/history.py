@@ -33,7 +33,7 @@ from clcore.ui.run_words import method_title
 from clcore.ui.states import duration, face, plain_mark
 from clcore.ui.text import _, n_
 from clcore.ui.training_words import unusual_training
-from clcore.ui.url import Query, adopt, publish, start
+from clcore.ui.url import Query, adopt, held, publish
 
 LAB, COMPARE = "pages/lab/lab.py", "pages/results/compare.py"
 MOST_ERRORS = 3  # sentences under the table
@@ -48,13 +48,13 @@ def filters(store: Store) -> dict[str, Any]:
     adopt("runs", "find", lambda query: _filters_of(query, allowed))
     nothing = {"find": "", "states": [], "methods": [], "benchmarks": []}
     columns = st.columns(4)
-    search = columns[0].text_input(_("Search"), start(nothing, "find"), key="find", placeholder=_("id, method, name, tag …"),
+    search = columns[0].text_input(_("Search"), held(nothing, "find"), key="find", placeholder=_("id, method, name, tag …"),
                                    icon=":material/search:")  # fmt: skip
-    states = columns[1].multiselect(_("State"), STATES, start(nothing, "states", STATES), key="states", placeholder=_("all"),
+    states = columns[1].multiselect(_("State"), STATES, held(nothing, "states", STATES), key="states", placeholder=_("all"),
                                     format_func=lambda s: face(s).word)  # fmt: skip
-    chosen = columns[2].multiselect(_("Method"), list(methods), start(nothing, "methods", methods), key="methods",
+    chosen = columns[2].multiselect(_("Method"), list(methods), held(nothing, "methods", methods), key="methods",
                                     placeholder=_("all"), format_func=methods.get)  # fmt: skip
-    streams = columns[3].multiselect(_("Benchmark"), list(benchmarks), start(nothing, "benchmarks", benchmarks),
+    streams = columns[3].multiselect(_("Benchmark"), list(benchmarks), held(nothing, "benchmarks", benchmarks),
                                      key="benchmarks", placeholder=_("all"), format_func=benchmarks.get)  # fmt: skip
     whose = _whose()
     publish(
@@ -76,7 +76,7 @@ def _whose() -> str:
                       "page."), icon=":material/person_off:")  # fmt: skip
         return st.session_state.get("whose", "all")
     return st.segmented_control(
-        _("Whose runs"), ["all", "mine"], key="whose", required=True, default=start({"whose": "all"}, "whose"),
+        _("Whose runs"), ["all", "mine"], key="whose", required=True, default=held({"whose": "all"}, "whose"),
         label_visibility="collapsed",
         format_func={"all": _("All runs"), "mine": _("Runs of {name}").format(name=me())}.get,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from clcore.catalogue import MethodCard, catalogue, scenario_word
 from clcore.errors import RequestError
 from clcore.ui.links import regularizers
 from clcore.ui.text import _, n_
-from clcore.ui.url import start, start_index
+from clcore.ui.url import held, held_index
 
 MOST = 6
 
@@ -144,7 +144,7 @@ def compositions(chosen: Sequence[str], default: dict[str, Any], scenarios: Sequ
     for card in (catalogue().method(name) for name in chosen):
         added = _regularizer_control(card, default, scenarios) if regularizers(card) else None
         beside = added is not None and st.toggle(
-            _("Also without it"), start(default, f"{card.name}.beside"), key=f"{card.name}.beside",
+            _("Also without it"), held(default, f"{card.name}.beside"), key=f"{card.name}.beside",
             help=_("Trains plain {method} beside the combination, so that you see what the regularizer adds; "
                    "otherwise the combination runs instead of it.").format(method=card.title),
         )  # fmt: skip
@@ -167,7 +167,7 @@ def _regularizer_control(card: MethodCard, default: dict[str, Any], scenarios: S
         )
 
     return st.selectbox(
-        title, names, index=start_index(default, f"{card.name}.with", names), key=f"{card.name}.with",
+        title, names, index=held_index(default, f"{card.name}.with", names), key=f"{card.name}.with",
         format_func=words,
         placeholder=_("none"),
         help=_("Rehearses and holds weights at once: the regularizer's term is added to the loss, with the strength below. "

@@ -54,8 +54,8 @@ def publish(page: str, params: Mapping[str, Any], *, prefix: str = "", controls:
     st.session_state[f"shown-{page}"] = {key: st.session_state[key] for key in keys if key in st.session_state}
 
 
-def start(default: Mapping[str, Any], key: str, allowed: Collection[Any] | None = None) -> Any:
-    """Where a control starts in a browser: from its value where that is one of `allowed`, otherwise from its default.
+def held(default: Mapping[str, Any], key: str, allowed: Collection[Any] | None = None) -> Any:
+    """A control's value where it has one that is `allowed`, otherwise its default: where the control starts in a browser.
 
     A value set in the session state reaches the browser with one drawing of the page. A browser that is still loading the
     control when the page is drawn again – Run is pressed at once, say – would start from the default and send that back as
@@ -70,10 +70,10 @@ def start(default: Mapping[str, Any], key: str, allowed: Collection[Any] | None 
     return value if value in allowed else default[key]
 
 
-def start_index(default: Mapping[str, Any], key: str, options: Iterable[Any]) -> int:
+def held_index(default: Mapping[str, Any], key: str, options: Iterable[Any]) -> int:
     """The same as a place among a control's options."""
     options = list(options)
-    return options.index(start(default, key, options))
+    return options.index(held(default, key, options))
 
 
 def _moved(page: str) -> bool:

@@ -15,7 +15,7 @@ from clcore.ui.frame import the_store
 from clcore.ui.run_words import headline, method_title
 from clcore.ui.states import face
 from clcore.ui.text import _
-from clcore.ui.url import Query, publish, read, start, unknown
+from clcore.ui.url import Query, held, publish, read, unknown
 
 LAB, PAGE = "pages/lab/lab.py", "pages/results/compare.py"
 NEWEST = 200  # runs offered in the list
@@ -68,7 +68,7 @@ def chosen_runs(store: Store) -> list[RunRow]:
                 st.session_state["runs"] = [r for r in st.session_state["runs"] if r != run_id]
     with st.popover(_("Runs"), icon=":material/playlist_add:", key="compare-runs", width="content"):
         chosen = st.multiselect(
-            _("Runs to compare"), list(newest), default=start({"runs": []}, "runs", newest), key="runs",
+            _("Runs to compare"), list(newest), default=held({"runs": []}, "runs", newest), key="runs",
             format_func=lambda i: _run_words(newest[i]), placeholder=_("Choose finished runs"),
             help=_("Runs of one setting with other seeds become one group."),
         )  # fmt: skip
