@@ -39,16 +39,14 @@ _FEWEST_EPOCHS = 0.1  # where a method's other work leaves less it misses the bu
 
 
 class Fitted(NamedTuple):
-    """The run as it is trained, a sentence on what the budgets came to, and the share of its epochs' steps that is taken."""
+    """The run as it is trained, and a sentence on what the budgets came to.
+
+    epochs  passes over a task: the run's, or less where the last is cut short (3.6 of 4)
+    """
 
     run: RunSpec
     note: str
-    share: float = 1.0
-
-    @property
-    def epochs(self) -> int | float:
-        """Passes over a task: 4, or 3.6 where the last is cut short."""
-        return self.run.epochs if self.share == 1 else round(self.run.epochs * self.share, 4)
+    epochs: int | float
 
 
 class OverBudget(RequestError):
@@ -75,19 +73,18 @@ def over_budget(misfits: Sequence[OverBudget]) -> RequestError:
 
 def fitted(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Control) -> Fitted:
     """`run` with the epochs and the memory that its budgets allow. Raises RequestError where none does."""
-    notes, share = [], 1.0
+    notes, epochs = [], run.epochs
     if run.memory_bytes is not None:
         run, note = _fit_memory(run, benchmark, stream, control)
         notes.append(note)
     if run.gradient_samples is not None:
         epochs, note = _fit_epochs(run, benchmark, stream, control)
         run = run.model_copy(update={"epochs": math.ceil(epochs)})
-        share = epochs / run.epochs
         notes.append(note)
-    return Fitted(run.model_copy(update={"gradient_samples": None, "memory_bytes": None}), " ".join(notes), share)
+    return Fitted(run.model_copy(update={"gradient_samples": None, "memory_bytes": None}), " ".join(notes), epochs)
 
 
-def _fit_epochs(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Control) -> tuple[float, str]:
+def _fit_epochs(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Control) -> tuple[int | float, str]:
     """The passes over a task that the budget allows; their number is whole where a method or the stream needs whole ones."""
     wanted = run.gradient_samples
     if wanted == "fine-tuning":
@@ -127,9 +124,10 @@ def _needs_whole_epochs(run: RunSpec) -> bool:
     return any(registry.methods()[part].needs_whole_epochs(run.method.part_settings(part)) for part in run.method.parts)
 
 
-def _cut(epochs: float) -> float:
+def _cut(epochs: float) -> int | float:
     """Epochs as they are told: in hundredths, or with three digits where there are few."""
-    return round(epochs, 2) if epochs >= 1 else round(epochs, 3)
+    told = round(epochs, 2) if epochs >= 1 else round(epochs, 3)
+    return int(told) if told.is_integer() else told
 
 
 def _fit_memory(run: RunSpec, benchmark: Benchmark, stream: Stream, control: Control) -> tuple[RunSpec, str]:

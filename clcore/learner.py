@@ -115,12 +115,12 @@ class Learner:
         report: Callable[[Event], Any],
         control: Control,
         overall: Callable[[Learner, float], tuple[float, int, float]] | None = None,
-        share: float = 1.0,
+        epochs: float | None = None,
     ):
         """`overall` turns a group's position into the whole run's, and says what all groups have trained (samples, seconds).
-        Of phases that take the run's epochs, `share` of the steps are trained (see fitting.py)."""
+        `epochs` replace the run's: equal compute may cut the last one short (see fitting.py)."""
         self.run, self.members, self.report, self.control = run, list(members), report, control
-        self.share = share
+        self.epochs = run.epochs if epochs is None else epochs
         self.overall = overall or (
             lambda learner, position: (position, learner.counters.train_samples, learner.counters.train_seconds)
         )
@@ -137,9 +137,8 @@ class Learner:
         self._batches: MiniBatches | None = None
         self._charges = torch.zeros(len(replicas), device=self.device)
         self.method = _make_method(
-            run, run.epochs if share == 1 else share * run.epochs, replicas, self.classifier, self.stream, self.device,
-            control.at_step, self._charge,
-        )  # fmt: skip
+            run, self.epochs, replicas, self.classifier, self.stream, self.device, control.at_step, self._charge
+        )
         self.classifier.network = self.method.adapt(network).to(self.device)
         self.method.setup()
         promised = self.method.promises_old_logits()
@@ -191,8 +190,7 @@ class Learner:
             self.stream,
             (task.index,) if phase.tasks is None else phase.tasks,
             batch_size=self.run.batch_size,
-            epochs=1 if passing else phase.epochs or self.run.epochs,
-            share=1.0 if passing or phase.epochs else self.share,
+            epochs=1 if passing else phase.epochs or self.epochs,
             generators=self.generators,
             active=active,
             widths=network.widths,

@@ -29,8 +29,8 @@ _STEPS, _MOST_FLOATS = 5, 1 << 23
 
 
 class MiniBatches:
-    """The mini-batches of one phase: `epochs` passes over the training splits of `tasks`, or over `splits` of them; or a share
-    of these steps, one at least, so that the last pass is cut short: no step ends it.
+    """The mini-batches of one phase: `epochs` passes over the training splits of `tasks`, or over `splits` of them. A
+    fraction cuts the last pass short, so that no step ends it; one step is the least.
 
     steps     (K,) gradient steps each replica takes; 0 for those that are not `active`
     seen      (K,) examples of the stream that have entered a gradient step so far
@@ -43,8 +43,7 @@ class MiniBatches:
         tasks: Sequence[int],
         *,
         batch_size: int,
-        epochs: int,
-        share: float = 1.0,
+        epochs: float,
         generators: Generators,
         active: Tensor,
         widths: tuple[int, ...],
@@ -56,14 +55,12 @@ class MiniBatches:
         """`present` is the task being learned, `known` (K,) bool the replicas that went through its examples in an earlier
         phase: for `Batch.fresh`."""
         self.stream, self.tasks = stream, tuple(tasks)
-        self.batch_size, self.epochs = batch_size, epochs
+        self.batch_size = batch_size
         self.rows = aligned_rows(batch_size, widths)
         self.splits: list[Split] = [stream.tasks[t].train for t in tasks] if splits is None else list(splits)
         self.lengths = sum(split.lengths.cpu() for split in self.splits)
-        steps = epochs * ((self.lengths + batch_size - 1) // batch_size)
-        if share < 1:
-            steps = torch.minimum(steps, (share * steps.double()).round().long().clamp(min=1))
-        self.steps = torch.where(active.cpu(), steps, 0)
+        steps = (epochs * ((self.lengths + batch_size - 1) // batch_size).double()).round().long().clamp(min=1)
+        self.steps = torch.where(active.cpu() & (self.lengths > 0), steps, 0)
         self.seen = torch.zeros(len(self.steps), dtype=torch.float64)
         self.counts_in = torch.ones(len(self.steps), dtype=torch.float64)
         self._current = torch.zeros(len(self.steps), dtype=torch.float64)

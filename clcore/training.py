@@ -95,7 +95,7 @@ class _Session:
         for members in groups:
             self.control.at_step()
             learner = Learner(
-                self.fitted.run, members, benchmark, report, self.control, self._overall, self.fitted.share
+                self.fitted.run, members, benchmark, report, self.control, self._overall, self.fitted.epochs
             )
             self.learners.append(learner)
         if run.optimizer_state == "keep" and self.learners[0].method.freezes:
@@ -106,10 +106,10 @@ class _Session:
     def _fit(self, benchmark: Benchmark, known: Fitted | None) -> Fitted:
         """The run with the epochs and the memory that its budgets come to; a checkpoint remembers them."""
         if self.run.gradient_samples is None and self.run.memory_bytes is None:
-            return Fitted(self.run, "")
+            return Fitted(self.run, "", self.run.epochs)
         if self._saved:
-            note, share = self._saved.get("note", ""), self._saved.get("share", 1.0)  # earlier versions saved neither
-            return Fitted(from_json(RunSpec, self._saved["fitted"]), note, share)
+            run = from_json(RunSpec, self._saved["fitted"])
+            return Fitted(run, self._saved.get("note", ""), self._saved.get("epochs", run.epochs))  # as earlier versions did
         if known is not None:
             return known
         self.report(Preparing(message="Measuring what the budget allows", share=None))
@@ -279,7 +279,7 @@ class _Session:
             "spec": self.run.model_dump_json(),
             "fitted": self.fitted.run.model_dump_json(),
             "note": self.fitted.note,
-            "share": self.fitted.share,
+            "epochs": self.fitted.epochs,
             "tasks": seen,
             "device": self.device.type,
             "groups": [learner.members for learner in self.learners],
